@@ -5,6 +5,8 @@ line number; they never contain the patient's text. Ranges: 1xx lexicon and toke
 3xx records and corpora, 4xx models and components, 5xx command line.
 """
 
+import warnings
+
 
 class TCMError(ValueError):
     """Base class of every error that spacy_tcm raises on purpose."""
@@ -24,12 +26,219 @@ class ModelError(TCMError):
 
 class Errors:
     # 1xx: lexicon and tokenizer
+    E101 = "[E101] There is no lexicon table at {path}. Check the path."
+    E102 = "[E102] The folder {path} holds no *.tsv file. Give a folder or file of lexicon tables."
+    E103 = "[E103] {path}, line {line}: not UTF-8. Save the table as UTF-8."
+    E104 = (
+        "[E104] {path}, line 1: the header must name the tab-separated columns: term and category, "
+        "and any of {columns}; each once."
+    )
+    E105 = (
+        "[E105] {where}: {found} tab-separated columns, but the header has {expected}. Every line, "
+        "also a blank one, needs as many as the header."
+    )
+    E106 = "[E106] {where}: {reason}. Correct or remove this entry."
+    E107 = "[E107] {where}: same term and category as line {first}. Remove one of the two."
+    E108 = (
+        "[E108] Character {position} of the text is a lone surrogate, so the text is not valid "
+        "Unicode. Decode the source with its right encoding, or replace that character."
+    )
+    E109 = '[E109] granularity must be "char" or "word", not {found!r}.'
     # 2xx: images
+    E201 = (
+        "[E201] A tongue photo is a str path, the bytes of an encoded file, or a uint8 array "
+        "(height, width, 3). Convert other objects first, e.g. str(path) or numpy.asarray(image)."
+    )
+    E202 = (
+        "[E202] A photo given as an array must be uint8, (height, width, 3), RGB. Convert it, e.g. "
+        "(array * 255).astype('uint8') for floats from 0 to 1."
+    )
+    E203 = "[E203] No file is at this path. Check the path and the image root; URLs are not read."
+    E204 = "[E204] The path is a folder, pipe or device. Give the path of one image file."
+    E205 = "[E205] The file may not be read by this user. Change its permissions."
+    E206 = (
+        "[E206] The file could not be read from its disk. Copy it to a local folder and try again."
+    )
+    E207 = "[E207] The file is empty. Export or copy the photo again."
+    E208 = "[E208] The photo has over 64 megapixels or its file over 64 MiB. Save a smaller one."
+    E209 = "[E209] Not a JPEG, PNG, WebP, BMP or TIFF file. Export the photo (e.g. HEIC) as JPEG."
+    E210 = "[E210] The file is cut short or damaged. Export or copy the photo again."
+    E211 = "[E211] The file is an animation or has several pages. Save the frame that is meant."
+    E212 = "[E212] The colours are stored as CMYK or Lab. Save the photo as 8-bit sRGB."
+    E213 = "[E213] The colours are stored with 16 bits. Save the photo as 8-bit sRGB."
+    E214 = "[E214] The photo has no colour, which a tongue is judged by. Use a colour photo."
+    E215 = "[E215] A side of the photo is under 32 pixels. Use the original photo."
+    E216 = "[E216] The photo is over four times as long as wide. Use the original photo."
+    E217 = "[E217] The photo shows one even area. Take it again."
+    E218 = "[E218] The photo is almost black. Take it again with more light."
+    E219 = "[E219] The photo is almost white. Take it again with less light."
+    E220 = "[E220] Unknown reason {reason!r}. Known reasons: {known}."
+    E221 = "[E221] An image path must be a string, not {kind}. Correct the record's 'image'."
+    E222 = (
+        "[E222] Image path {path} is not a plain relative path. Give it relative to the image "
+        "root, with '/', without '..', drive letter or leading '/'."
+    )
+    E223 = "[E223] Image path {path} is no valid path on this system. Rename the file."
+    E224 = (
+        "[E224] Image path {path} leads out of the image root. Copy the file below the root "
+        "instead of linking to it."
+    )
+    E231 = "[E231] To draw a tongue takes the attributes {expected}, not {found}. Correct them."
+    E232 = "[E232] Tongue attribute {name} cannot be {value!r}. Choose one of: {allowed}."
     # 3xx: records and corpora
+    E301 = "[E301] {path}: no such file or folder. Give .txt, .jsonl or .spacy files, or a folder."
+    E302 = (
+        "[E302] {path}: cannot read this kind of file. Give .txt (inline marks), .jsonl or .spacy."
+    )
+    E303 = "[E303] {path}: the folder holds no .txt, .jsonl or .spacy file. Name another folder."
+    E304 = "[E304] {path}: not UTF-8 text. Save the file as UTF-8."
+    E305 = "[E305] {place}: not valid JSON ({cause}). Write one JSON object a line."
+    E306 = "[E306] {path}: not a readable .spacy file. Write it again with `spacy_tcm convert`."
+    E310 = "[E310] {place}: {field} must be {expected}. Correct the record."
+    E311 = (
+        "[E311] {place}: {field} {number} ends outside the text or is empty: [{start}, {end}) of "
+        "{length} characters. Count offsets in characters, end exclusive."
+    )
+    E312 = (
+        "[E312] {place}: entities [{start}, {end}) and [{other_start}, {other_end}) overlap. "
+        "Entities are flat: keep one of the two."
+    )
+    E313 = (
+        "[E313] {place}: entity [{start}, {end}) has the label '{label}', which this corpus does "
+        "not annotate. Correct it, add it to `labels`, or map it with `label_map`."
+    )
+    E314 = (
+        "[E314] {place}: qualifier {number} must name the exact span of an entity and one of "
+        "{allowed}. Correct the record."
+    )
+    E315 = "[E315] {place}: the evidence of field '{field}' is empty or not in the text."
+    E316 = "[E316] {place}: the id is used before in {first}. Give every record its own id."
+    E317 = "[E317] {place}: the text holds a lone surrogate, no Unicode character. Mend the source."
+    E318 = "[E318] {place}: field '{field}' is not defined. Use a field of the definition file."
+    E319 = "[E319] {place}: the value of field '{field}' must be {expected}."
+    E320 = "[E320] {path}: field definitions cannot be read ({cause}). See assets/fields.json."
+    E321 = "[E321] {place}: {cause}"
+    E330 = "[E330] {place}: the header needs `=== id | department | style`."
+    E331 = (
+        "[E331] {place}: a record needs its text, a line `--- fields`, one line of JSON, a line "
+        "`--- meta` and one line of JSON, in this order."
+    )
+    E332 = (
+        "[E332] {place}: a bracket or bar outside a mark, or a malformed mark. Write "
+        "surface|LABEL or surface|LABEL|qualifier between the brackets; no nesting."
+    )
+    E333 = "[E333] {place}: a marked surface begins or ends with a space. Move the mark."
+    E334 = "[E334] record '{record}': cannot be written with inline marks ({cause}). Use JSONL."
+    E335 = "[E335] {path}: text before the first header `=== id | department | style`."
+    E340 = "[E340] {path}: the split must be a JSON object of part -> list of file stems ({cause})."
+    E341 = (
+        "[E341] split: the file '{stem}' is in {count} parts. Name every input file exactly once."
+    )
+    E342 = "[E342] split: no input file is called '{stem}'. Correct the split or add the file."
+    E343 = "[E343] {path}: would overwrite an input file. Choose another output folder."
+    E344 = "[E344] {path}: two input files would both be written to it. Rename one of them."
+    E345 = (
+        "[E345] {path}: must be a JSON object of label -> one of the 23 labels or null ({cause})."
+    )
     # 4xx: models and components
+    E401 = "[E401] The {name} layer has no weights yet. Call nlp.initialize() or load a pipeline first."
+    E402 = (
+        "[E402] The saved weights of the {name} layer cannot be used ({error}). The file is damaged "
+        "or was made by another version: copy or train the pipeline again."
+    )
+    E403 = (
+        "[E403] Expected weights of a {name} layer, found {found!r}. Use this pipeline's own files."
+    )
+    E404 = (
+        "[E404] image_size ({size}) must be a multiple of the net's stride ({stride}), and inner "
+        "({inner} stages) as long as depths ({depths}). Change the model's settings."
+    )
+    E405 = (
+        "[E405] The photo features sent by {name!r} belong to another batch. Train both components "
+        "in one pipeline, the tongue encoder before its listeners."
+    )
+    E406 = (
+        "[E406] Record {id!r} has a photo that no tongue encoder has looked at. A frozen encoder "
+        'must be listed in [training] annotating_components, e.g. ["tongue_encoder"].'
+    )
+    E407 = "[E407] Dropout shares must be at least 0 and below 1. Change the model's settings."
+    E408 = (
+        "[E408] The token vectors are {width} wide, which {heads} attention heads do not divide. "
+        "Choose heads that divide the width."
+    )
+    E409 = "[E409] {name}: there are no labels. Give examples with entities, or a list of labels."
+    E410 = (
+        "[E410] {name}: cannot add label {label!r}, the network already has its outputs. Add all "
+        "labels before nlp.initialize()."
+    )
+    E411 = (
+        "[E411] {name}: record {id!r} says it shows {attribute} = {value!r}, which is not among the "
+        "values {values}. Correct the record, or initialise with this value."
+    )
+    E412 = "[E412] {name}: the network is set up for other {what} than the component's. {remedy}"
     # 5xx: command line
-    pass
+    E501 = "[E501] There is no file or folder '{path}'. Check the path."
+    E502 = (
+        "[E502] '{path}' holds nothing to read. Give a file that ends in one of {suffixes}, or a "
+        "folder of such files."
+    )
+    E503 = "[E503] The image folder '{path}' is not a folder. Check --images."
+    E504 = (
+        "[E504] The pipeline '{model}' cannot be loaded: {cause}. Give the folder of a trained "
+        "pipeline, or the name of an installed one, with --model."
+    )
+    E505 = (
+        "[E505] The output folder '{out}' and the input '{path}' lie inside one another, so results "
+        "would be read as input or written over it. Choose another --out."
+    )
+    E506 = "[E506] The output folder '{out}' cannot be written: {cause}. Choose another --out."
+    E510 = "[E510] The file cannot be read: {error}. Check that it exists and may be read."
+    E511 = "[E511] Not valid JSON ({cause}). Each line must be one JSON object."
+    E512 = (
+        "[E512] The field '{field}' holds {kind}, but text is needed. Put it in quotation marks, or "
+        "name another field (--text-field, --id-field)."
+    )
+    E513 = "[E513] The id was used before. Give each record an id of its own."
+    E514 = (
+        "[E514] The field '{field}' has a broken character at position {position}. Save the file "
+        "as UTF-8 (or GB18030) again, and look for half characters (\\ud800 to \\udfff) in JSON."
+    )
+    E515 = (
+        "[E515] Not valid CSV ({cause}). Double the quotation marks inside a quoted cell, and close "
+        "every quotation mark."
+    )
+    E516 = (
+        "[E516] The first line has no column '{field}', so no record of this table was read. The "
+        "first line must name the columns; say which one holds the text with --text-field."
+    )
+    E517 = (
+        "[E517] The row has {found} cells, the header {expected}. Put cells that hold commas or "
+        "line breaks in quotation marks."
+    )
+    E518 = "[E518] The line holds a JSON {kind}, but an object is needed: {{...}}."
+    E519 = "[E519] The field '{field}' is missing. Name the right one with --text-field."
+    E520 = (
+        "[E520] '{component}' failed on this record ({cause}). Process it alone with nlp(text) to "
+        "see where, and report it if the component is part of spacy_tcm."
+    )
+    E531 = "[E531] {place}: `meta.tongue` cannot be rendered ({cause}). Correct the record."
+    E521 = "[E521] '{out}' holds no results. Run `python -m spacy_tcm structure` first."
 
 
 class Warnings:
-    pass
+    W401 = (
+        "[W401] A Doc was not made by the LexiconTokenizer (doc._.lexicon_matches is None): the "
+        "entity recogniser works without lexicon features on it. Use nlp(text) or nlp.make_doc(text)."
+    )
+    W402 = (
+        "[W402] A Doc has a photo that no tongue encoder has looked at: its text alone is used. "
+        "Enable the tongue_encoder component to use photos."
+    )
+    W501 = "[W501] The photo was not used: {reasons}"
+    W502 = "[W502] The record names a photo, but no image folder was given (--images)."
+    W503 = "[W503] No photo could be looked up by the id of this record: {cause}"
+
+
+def warn_once(message: str) -> None:
+    """Warn of what holds for a whole run: Python's filter shows it once per place."""
+    warnings.warn(message, stacklevel=3)

@@ -111,3 +111,27 @@ def legal_transitions(n_labels: int) -> tuple[list[bool], list[bool], list[list[
         for a in range(n_tags)
     ]
     return start, end, transition
+
+
+# What a tongue photo is described by: attribute -> its values, one of which holds. The first four
+# are those of the public label set the project learns from; order is from least to most.
+TONGUE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "body_color": ("light", "regular", "dark"),
+    "coating_color": ("white", "light_yellow", "yellow", "gray_black"),
+    "coating_thickness": ("none", "thin", "thick"),
+    "fissure": ("none", "light", "severe"),
+    "tooth_marks": ("none", "light", "severe"),
+    "spots": ("none", "present"),
+}
+
+TONGUE_ZH: dict[str, tuple[str, dict[str, str]]] = {
+    "body_color": ("舌色", {"light": "淡白", "regular": "淡红", "dark": "红绛或紫"}),
+    "coating_color": (
+        "苔色",
+        {"white": "白", "light_yellow": "淡黄", "yellow": "黄", "gray_black": "灰黑"},
+    ),
+    "coating_thickness": ("苔厚", {"none": "少苔", "thin": "薄", "thick": "厚"}),
+    "fissure": ("裂纹", {"none": "无", "light": "轻", "severe": "重"}),
+    "tooth_marks": ("齿痕", {"none": "无", "light": "轻", "severe": "重"}),
+    "spots": ("点刺瘀点", {"none": "无", "present": "有"}),
+}

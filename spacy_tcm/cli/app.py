@@ -1,0 +1,19 @@
+"""``python -m spacy_tcm``: one command per file of this folder."""
+
+import typer
+
+from spacy_tcm.cli.check import check
+from spacy_tcm.cli.convert import convert
+from spacy_tcm.cli.evaluate import evaluate
+from spacy_tcm.cli.render import render
+from spacy_tcm.cli.structure import structure
+
+app = typer.Typer(
+    help="TCM notes and tongue photos as structured data.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Variables in a traceback would print the patient's text.
+    pretty_exceptions_show_locals=False,
+)
+for command in (structure, convert, check, render, evaluate):
+    app.command()(command)

@@ -1,0 +1,104 @@
+"""``python -m spacy_tcm structure``: notes and photos in, structured records out."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from spacy_tcm.cli._common import load_pipeline
+from spacy_tcm.errors import Errors, RecordError, TCMError
+
+
+def structure(
+    input_path: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A .txt, .jsonl or .csv file, or a folder of them."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", "-i", help="Folder with the tongue photos; without it, no photo."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Installed pipeline, or folder of one.")
+    ] = "tcm_multimodal",
+    html: Annotated[bool, typer.Option("--html", help="Also write page.html to look at.")] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Records at a time. Default: the pipeline's.")
+    ] = None,
+    n_process: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    text_field: Annotated[str, typer.Option(help="JSON key or CSV column of the text.")] = "text",
+    id_field: Annotated[str, typer.Option(help="The same for the id of the record.")] = "id",
+    image_field: Annotated[
+        str,
+        typer.Option(
+            help="The same for the photo, a path under --images. Where a record names none, "
+            "ID.jpg, .jpeg, .png or .webp is used if it is there."
+        ),
+    ] = "image",
+    records_per_line: Annotated[
+        bool,
+        typer.Option(
+            "--records-per-line",
+            help="In .txt files each line is a record. Default: each file is one.",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")
+    ] = False,
+) -> None:
+    """Turn clinical notes and tongue photos into structured records.
+
+    Writes records.jsonl (one JSON object per record, in order), errors.jsonl, warnings.jsonl and
+    summary.json, in place of those of an earlier run. Exit code: 0 all went well, 1 some records
+    failed (the results are there), 2 the job could not start.
+    """
+    from spacy_tcm.records.inputs import InputOptions, count_inputs, find_files, read_inputs
+    from spacy_tcm.records.job import annotate, write_results
+    from spacy_tcm.records.page import count_pages, remove_pages, write_pages
+    from spacy_tcm.records.terminal import format_summary
+
+    options = InputOptions(images, text_field, id_field, image_field, records_per_line)
+    try:
+        left_out = find_files(input_path)[1]
+        _check_folders(input_path, images, out)
+        if n_process > 1:
+            # Forked workers deadlock in libraries that have started threads before.
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        nlp = load_pipeline(model)
+    except TCMError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+    total = None if quiet else count_inputs(input_path, options)
+    items = read_inputs(input_path, options)
+    entries = annotate(nlp, items, batch_size=batch_size, n_process=n_process)
+    summary = write_results(tqdm(entries, total=total, unit="rec", disable=quiet), out, nlp.meta)
+    remove_pages(out)  # of an earlier run: they would contradict the new results
+    page = None
+    if html:
+        pages = write_pages(out, images)
+        n_pages = count_pages(summary.records)
+        page, *_ = tqdm(pages, total=n_pages, unit="page", disable=quiet or n_pages == 1)
+    if left_out:
+        names = ", ".join(str(path) for path in left_out[:5])
+        typer.echo(f"Not read, other kinds of files ({len(left_out)}): {names}", err=True)
+    if not quiet:
+        typer.echo("\n" + format_summary(summary, out, page))
+    raise typer.Exit(1 if summary.errors else 0)
+
+
+def _check_folders(input_path: Path, images: Path | None, out: Path) -> None:
+    """RAISES RecordError: a folder is missing, cannot be written, or input and output mix."""
+    if images is not None and not images.is_dir():
+        raise RecordError(Errors.E503.format(path=images))
+    source, target = input_path.resolve(), out.resolve()
+    if source == target or source in target.parents or target in source.parents:
+        raise RecordError(Errors.E505.format(out=out, path=input_path))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(Errors.E506.format(out=out, cause=error.strerror)) from None

@@ -1,0 +1,269 @@
+"""The one place where photos are decoded. Every bad photo becomes a reason, never an exception.
+
+Accepted are single still photos in JPEG, PNG, WebP, BMP or TIFF with 8 bits per colour channel,
+in RGB, palette or RGBA (laid over white). Colour is what a tongue photo is for, so photos
+without it (grayscale) or in colours that cannot be trusted (CMYK, Lab, 16-bit) are rejected, and
+so are animations and multi-page files: which frame is meant is not ours to guess. The exception
+is the phone's "multi-picture" JPEG, whose first picture is the photo.
+"""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy
+from numpy.typing import NDArray
+
+from spacy_tcm.errors import Errors, RecordError, TCMError
+from spacy_tcm.images.quality import measure_quality, verdict
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFile
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 64_000_000  # 256 MB once decoded
+MIN_SIDE = 32
+MAX_ASPECT = 4.0
+MAX_PATH_BYTES = 4096
+# Quality is measured at one size, so that the verdict does not depend on the network's input size.
+QUALITY_SIDE = 128
+
+_EXPLANATIONS = {
+    "wrong_kind": Errors.E201,
+    "wrong_array": Errors.E202,
+    "missing_file": Errors.E203,
+    "not_a_file": Errors.E204,
+    "no_permission": Errors.E205,
+    "unreadable": Errors.E206,
+    "empty_file": Errors.E207,
+    "too_large": Errors.E208,
+    "wrong_type": Errors.E209,
+    "damaged": Errors.E210,
+    "several_frames": Errors.E211,
+    "not_rgb": Errors.E212,
+    "sixteen_bit": Errors.E213,
+    "grayscale": Errors.E214,
+    "too_small": Errors.E215,
+    "too_narrow": Errors.E216,
+    "blank": Errors.E217,
+    "too_dark": Errors.E218,
+    "too_bright": Errors.E219,
+}
+REASONS = tuple(_EXPLANATIONS)
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedImage:
+    """A photo ready for a network, or why there is none.
+
+    status: "none" (no photo given), "ok" or "rejected".
+    reasons: stable codes, for people through `explain`; empty unless rejected.
+    pixels: uint8 (size, size, 3) RGB, pixels only (no EXIF, no place, no comment); None unless ok.
+    quality: see `spacy_tcm.images.quality.measure_quality`; empty where nothing could be decoded.
+    """
+
+    status: Literal["none", "ok", "rejected"]
+    reasons: tuple[str, ...] = ()
+    pixels: NDArray[numpy.uint8] | None = None
+    quality: dict[str, float] = field(default_factory=dict)
+
+
+class _Rejection(Exception):
+    """Carries a reason from where it is found to `load_tongue_image`."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+def explain(reason: str) -> str:
+    """The cause and the remedy behind a reason code, as a sentence."""
+    if reason not in _EXPLANATIONS:
+        raise TCMError(Errors.E220.format(reason=reason, known=", ".join(REASONS)))
+    return _EXPLANATIONS[reason]
+
+
+def load_tongue_image(image: object, size: int) -> LoadedImage:
+    """Decode a tongue photo to a square. Raises for no value of `image`.
+
+    image: `str` path, `bytes` of an encoded file, uint8 array (height, width, 3) RGB, or None.
+    size: side of the square in pixels. The whole photo is kept: its longer side is brought to
+        `size`, the shorter one is centred and padded with black. Cropping could cut off the tip
+        or the edges of the tongue, where tooth marks are.
+    """
+    if image is None:
+        return LoadedImage("none")
+    try:
+        photo = _open(image, max(size, QUALITY_SIDE))
+    except _Rejection as rejection:
+        return LoadedImage("rejected", (rejection.reason,))
+    quality = measure_quality(numpy.asarray(_fit(photo, QUALITY_SIDE)))
+    if reasons := verdict(quality):
+        return LoadedImage("rejected", reasons, quality=quality)
+    content = numpy.asarray(_fit(photo, size))
+    pixels = numpy.zeros((size, size, 3), dtype="uint8")
+    top, left = (size - content.shape[0]) // 2, (size - content.shape[1]) // 2
+    pixels[top : top + content.shape[0], left : left + content.shape[1]] = content
+    return LoadedImage("ok", pixels=pixels, quality=quality)
+
+
+def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
+    """The file that a record's relative image path names under an image root.
+
+    The file need not exist (`load_tongue_image` reports that). Paths use "/" on every system.
+    Raises RecordError if the path leaves the root, by "..", as an absolute path or through a link,
+    or is no path at all (not a string, empty, with a NUL, backslash or drive letter, over-long).
+    """
+    if not isinstance(relative, str):
+        raise RecordError(Errors.E221.format(kind=type(relative).__name__))
+    shown = ascii(relative if len(relative) <= 100 else relative[:100] + "...")
+    windows = "\\" in relative or PureWindowsPath(relative).drive
+    if not relative or windows or relative.startswith("/") or ".." in relative.split("/"):
+        raise RecordError(Errors.E222.format(path=shown))
+    try:
+        if "\0" in relative or len(os.fsencode(relative)) > MAX_PATH_BYTES:
+            raise ValueError
+        inside = Path(root).resolve()
+        target = (inside / relative).resolve()
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: a circle of links, before 3.13
+        raise RecordError(Errors.E223.format(path=shown)) from None
+    if inside not in target.parents:
+        raise RecordError(Errors.E224.format(path=shown))
+    return target
+
+
+def _open(image: object, side: int) -> "Image.Image":
+    """An upright RGB photo from anything, reduced to no less than `side` pixels."""
+    from PIL import Image
+
+    if isinstance(image, numpy.ndarray):
+        if image.dtype != numpy.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise _Rejection("wrong_array")
+        _check_size(image.shape[1], image.shape[0])
+        return Image.fromarray(numpy.ascontiguousarray(image))
+    if isinstance(image, str):
+        data = _read(image)
+    elif isinstance(image, bytes):
+        data = image
+    else:
+        raise _Rejection("wrong_kind")
+    if not data:
+        raise _Rejection("empty_file")
+    if len(data) > MAX_BYTES:
+        raise _Rejection("too_large")
+    return _decode(data, side)
+
+
+def _read(path: str) -> bytes:
+    """The bytes of a regular file. Pipes and devices are never waited for."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _Rejection("not_a_file")
+        with open(os.open(path, flags), "rb") as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise _Rejection("too_large")
+            return file.read(MAX_BYTES + 1)
+    except PermissionError:
+        raise _Rejection("no_permission") from None
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: NUL, lone surrogate
+        raise _Rejection("missing_file") from None
+    except OSError:
+        raise _Rejection("unreadable") from None
+
+
+def _decode(data: bytes, side: int) -> "Image.Image":
+    """The upright RGB photo in an encoded file, already reduced if the format makes that cheap."""
+    from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+
+    # Pillow's decoders raise nearly every exception there is on hostile bytes (struct.error,
+    # SyntaxError, ZeroDivisionError, ...), and warnings may have been made errors: this is the
+    # boundary at which a broken photo turns into a reason.
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as file:
+            _check_header(file)
+            file.draft("RGB", (side, side))  # JPEG only: decodes at 1/2, 1/4 or 1/8
+            file.load()
+            turn = _orientation(file)
+            return _to_rgb(file if turn is None else file.transpose(turn))
+    except _Rejection:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _Rejection("too_large") from None
+    except UnidentifiedImageError:
+        known = data.startswith(_SIGNATURES) or (data[:4], data[8:12]) == (b"RIFF", b"WEBP")
+        raise _Rejection("damaged" if known else "wrong_type") from None
+    except Exception:
+        raise _Rejection("damaged") from None
+
+
+def _check_header(file: "ImageFile.ImageFile") -> None:
+    """Reject what need not be decoded to be rejected."""
+    _check_size(file.width, file.height)
+    if any(";16" in str(tile[3]) for tile in file.tile) or file.mode.startswith("I;16"):
+        raise _Rejection("sixteen_bit")
+    if file.mode in ("1", "L", "LA", "I", "F"):
+        raise _Rejection("grayscale")
+    if file.mode not in ("RGB", "RGBA", "RGBX", "P", "PA"):
+        raise _Rejection("not_rgb")
+    if file.format not in ("JPEG", "MPO"):
+        try:
+            file.seek(1)  # not n_frames, which would walk through every page of a hostile file
+        except EOFError:
+            return
+        raise _Rejection("several_frames")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _Rejection("too_large")
+    if min(width, height) < MIN_SIDE:
+        raise _Rejection("too_small")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise _Rejection("too_narrow")
+
+
+def _orientation(file: "Image.Image") -> "Image.Transpose | None":
+    """How to turn the decoded photo upright, from its EXIF."""
+    from PIL import ExifTags, Image
+
+    turns: dict[Any, Image.Transpose] = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    try:
+        found = file.getexif().get(ExifTags.Base.Orientation)
+        return turns.get(found)
+    except Exception:  # hostile bytes again; pixels under a broken EXIF are still a photo
+        return None
+
+
+def _to_rgb(photo: "Image.Image") -> "Image.Image":
+    from PIL import Image
+
+    if photo.mode == "RGB":
+        return photo.copy()
+    if photo.mode in ("RGBA", "PA") or "transparency" in photo.info:
+        layer = photo.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return photo.convert("RGB")
+
+
+def _fit(photo: "Image.Image", side: int) -> "Image.Image":
+    """The photo with its longer side brought to `side`, aspect ratio kept."""
+    from PIL import Image
+
+    scale = side / max(photo.size)
+    width, height = (max(1, round(length * scale)) for length in photo.size)
+    return photo.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)

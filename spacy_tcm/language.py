@@ -1,0 +1,41 @@
+"""The language ``tcm``: Chinese defaults with the tokenizer of this package.
+
+Not a subclass of ``spacy.lang.zh.Chinese``: its configuration demands the fields of pkuseg.
+"""
+
+from spacy.lang.zh.lex_attrs import LEX_ATTRS
+from spacy.lang.zh.stop_words import STOP_WORDS
+from spacy.language import BaseDefaults, Language
+from spacy.util import load_config_from_str
+
+from .extensions import install_extensions
+
+install_extensions()
+
+DEFAULT_CONFIG = """
+[nlp]
+
+[nlp.tokenizer]
+@tokenizers = "spacy_tcm.LexiconTokenizer.v1"
+granularity = "char"
+
+[initialize]
+
+[initialize.tokenizer]
+lexicon = null
+user_terms = null
+"""
+
+
+class TraditionalChineseMedicineDefaults(BaseDefaults):
+    config = load_config_from_str(DEFAULT_CONFIG)
+    lex_attr_getters = LEX_ATTRS
+    stop_words = STOP_WORDS
+    writing_system = {"direction": "ltr", "has_case": False, "has_letters": False}  # noqa: RUF012
+
+
+class TraditionalChineseMedicine(Language):
+    """``spacy.blank("tcm")``."""
+
+    lang = "tcm"
+    Defaults = TraditionalChineseMedicineDefaults

@@ -1,0 +1,193 @@
+"""The NER's Thinc model: docs -> emissions, with the CRF beside it."""
+
+from typing import Any
+
+import numpy
+from spacy.tokens import Doc
+from thinc.api import ArgsKwargs, Model, torch2xp, xp2torch
+from thinc.types import Floats2d, Floats3d
+
+from ..errors import Errors, ModelError
+from ..tags import LABELS, tag_names
+from ..types import TongueFeatures
+from .lexicon_features import LexiconFeatures
+from .weights import set_module, wrap_torch
+
+MultimodalModel = Model[list[Doc], list[Floats2d]]
+
+
+def build_multimodal_crf(
+    tok2vec: Model[list[Doc], list[Floats2d]],
+    tongue: Model[list[Doc], TongueFeatures] | None = None,
+    lexicon: bool = True,
+    lexicon_dropout: float = 0.2,
+    image_dropout: float = 0.2,
+    heads: int = 4,
+    gate: bool = True,
+    hidden: int = 128,
+    layers: int = 1,
+    dropout: float = 0.3,
+) -> MultimodalModel:
+    """Architecture ``spacy_tcm.MultimodalCRF.v1``.
+
+    tok2vec: token vectors, of any width that ``heads`` divides. tongue: photo features, usually
+    a ``TongueListener``; None for text alone. lexicon: add the lexicon's B/M/E/S features.
+    lexicon_dropout, image_dropout: in training, the share of lexicon matches and of photos left
+    out. heads, gate: of the cross-modal attention. hidden, layers: of the BiLSTM, per direction.
+    dropout: before and after the BiLSTM.
+    """
+    if not 0 <= lexicon_dropout < 1 or not 0 <= image_dropout < 1 or not 0 <= dropout < 1:
+        raise ModelError(Errors.E407)
+    features = LexiconFeatures(LABELS if lexicon else (), lexicon_dropout)
+    tagger = wrap_torch(
+        "Tagger", _build_tagger, convert_inputs=_to_torch, convert_outputs=_from_torch
+    )
+    crf = wrap_torch("CRF", _build_crf)
+    layers_ = [tok2vec, features, tagger, crf]
+    refs = {"tok2vec": tok2vec, "lexicon": features, "tagger": tagger, "crf": crf}
+    if tongue is not None:
+        layers_.append(tongue)
+    return Model(
+        "multimodal_crf",
+        _forward,
+        init=_init,
+        layers=layers_,
+        refs={**refs, "tongue": tongue},
+        dims={"nO": None},
+        attrs={
+            "image_dropout": image_dropout,
+            "tagger": {
+                "heads": heads,
+                "gate": gate,
+                "hidden": hidden,
+                "layers": layers,
+                "dropout": dropout,
+            },
+        },
+    )
+
+
+def _build_tagger(arch: dict[str, Any]):
+    from ..nets.fusion import Tagger, TaggerArch
+
+    return Tagger(TaggerArch.from_dict(arch))
+
+
+def _build_crf(arch: dict[str, Any]):
+    from ..nets.crf import BioesCRF, CRFArch
+
+    return BioesCRF(CRFArch(**arch))
+
+
+def _init(model: MultimodalModel, X: list[Doc] | None = None, Y=None) -> None:
+    tok2vec, lexicon = model.get_ref("tok2vec"), model.get_ref("lexicon")
+    tongue = model.maybe_get_ref("tongue")
+    tok2vec.initialize(X=X)
+    if tongue is not None:
+        tongue.initialize(X=X)
+    n_tags = model.get_dim("nO")
+    width = tok2vec.get_dim("nO") if tok2vec.has_dim("nO") else tok2vec.predict(X)[0].shape[1]
+    heads = model.attrs["tagger"]["heads"]
+    if width % heads:
+        raise ModelError(Errors.E408.format(width=width, heads=heads))
+    tagger, crf = model.get_ref("tagger"), model.get_ref("crf")
+    arch = {
+        **model.attrs["tagger"],
+        "width": width,
+        "lexicon": lexicon.get_dim("nO"),
+        "tongue": tongue.get_dim("nO") if tongue is not None else 0,
+        "tags": n_tags,
+    }
+    set_module(tagger, _build_tagger(arch))
+    set_module(crf, _build_crf({"n_labels": (n_tags - 1) // len(tag_names(["X"])[1:])}))
+
+
+def _forward(model: MultimodalModel, docs: list[Doc], is_train: bool):
+    """Emissions per doc, (tokens, tags); an empty doc has (0, tags)."""
+    ops = model.ops
+    vectors, backprop_vectors = model.get_ref("tok2vec")(docs, is_train)
+    lexicon, _ = model.get_ref("lexicon")(docs, is_train)
+    tongue = model.maybe_get_ref("tongue")
+    if tongue is not None:
+        features, backprop_tongue = tongue(docs, is_train)
+        regions, present = features.regions, features.present
+        if is_train:
+            dropped = numpy.random.uniform(size=len(docs)) < model.attrs["image_dropout"]
+            present = present & ~ops.xp.asarray(dropped)
+    else:
+        regions, present = ops.alloc3f(len(docs), 1, 0), ops.xp.zeros(len(docs), dtype=bool)
+    n_tags = model.get_dim("nO")
+    full = [i for i, doc in enumerate(docs) if len(doc)]
+    emissions = [ops.alloc2f(0, n_tags) for _ in docs]
+    if full:
+        padded, backprop_tagger = model.get_ref("tagger")(
+            (
+                pad(ops, [vectors[i] for i in full]),
+                [len(docs[i]) for i in full],
+                pad(ops, [lexicon[i] for i in full]),
+                regions[full],
+                present[full],
+            ),
+            is_train,
+        )
+        for row, i in enumerate(full):
+            emissions[i] = padded[row, : len(docs[i])]
+
+    def backprop(d_emissions: list[Floats2d]):
+        d_vectors = [ops.alloc2f(*v.shape) for v in vectors]
+        d_regions = ops.alloc3f(*regions.shape)
+        if full:
+            d_padded, d_some = backprop_tagger(pad(ops, [d_emissions[i] for i in full]))
+            for row, i in enumerate(full):
+                d_vectors[i] += d_padded[row, : len(docs[i])]
+            d_regions[full] = d_some
+        if tongue is not None:
+            d_scores = ops.alloc2f(*features.scores.shape)
+            backprop_tongue((d_regions, d_scores))
+        return backprop_vectors(d_vectors)
+
+    return emissions, backprop
+
+
+def pad(ops, arrays: list[Floats2d]) -> Floats3d:
+    """(length_i, width) each -> (arrays, longest, width), zeros behind the end."""
+    out = ops.alloc3f(len(arrays), max(map(len, arrays)), arrays[0].shape[1])
+    for i, array in enumerate(arrays):
+        out[i, : len(array)] = array
+    return out
+
+
+def _to_torch(model: Model, inputs, is_train: bool):
+    import torch
+
+    vectors, lengths, lexicon, regions, present = inputs
+    tokens = xp2torch(vectors, requires_grad=is_train)
+    photo = xp2torch(regions, requires_grad=is_train)
+    args = (
+        tokens,
+        torch.tensor(lengths),
+        xp2torch(lexicon),
+        photo,
+        torch.as_tensor(present, device=tokens.device),
+    )
+
+    def backprop(d: ArgsKwargs):
+        d_tokens, d_photo = d.args[0], d.args[3]
+        # Without a photo in the batch no gradient reaches the regions.
+        no_photo = d_photo is None or d_photo is photo
+        d_regions = model.ops.alloc3f(*regions.shape) if no_photo else torch2xp(d_photo)
+        return torch2xp(d_tokens), d_regions
+
+    return ArgsKwargs(args=args, kwargs={}), backprop
+
+
+def _from_torch(model: Model, inputs_outputs, is_train: bool):
+    _, emissions = inputs_outputs
+
+    def backprop(d):
+        return ArgsKwargs(
+            args=((emissions,),),
+            kwargs={"grad_tensors": (xp2torch(d, device=emissions.device),)},
+        )
+
+    return torch2xp(emissions.detach()), backprop

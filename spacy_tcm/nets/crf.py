@@ -1,0 +1,182 @@
+"""Linear-chain CRF over BIOES tags: exact likelihood under partial labels, exact posteriors.
+
+Parameters, best path and reference semantics are pytorch-crf's. The normaliser is ours: the scaled
+forward-backward algorithm (Rabiner 1989, section V.A) in probability space, about ten times faster
+on a CPU than autograd through log-sum-exp steps, and its messages give the posteriors for free.
+"""
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torchcrf import CRF
+
+from ..tags import legal_transitions
+
+# Log-potential of what may not happen; exp() of it is exactly 0.
+IMPOSSIBLE = -1e4
+_TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class CRFArch:
+    """n_labels: entity labels; there are 1 + 4 * n_labels tags."""
+
+    n_labels: int
+
+    to_dict = asdict
+
+
+class _Forbid(nn.Module):
+    """Keeps the log-potentials of illegal steps at IMPOSSIBLE, whatever the parameter says."""
+
+    legal: Tensor
+
+    def __init__(self, legal: Tensor):
+        super().__init__()
+        self.register_buffer("legal", legal, persistent=False)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores.masked_fill(~self.legal, IMPOSSIBLE)
+
+
+class BioesCRF(nn.Module):
+    """Scores tag paths; illegal BIOES steps have probability 0."""
+
+    def __init__(self, arch: CRFArch):
+        super().__init__()
+        self.arch = arch
+        start, end, transition = legal_transitions(arch.n_labels)
+        self.crf = CRF(len(start), batch_first=True)
+        for name, legal in (
+            ("start_transitions", start),
+            ("end_transitions", end),
+            ("transitions", transition),
+        ):
+            parametrize.register_parametrization(self.crf, name, _Forbid(torch.tensor(legal)))
+
+    def _potentials(self) -> tuple[Tensor, Tensor, Tensor]:
+        crf = self.crf
+        return crf.start_transitions, crf.transitions, crf.end_transitions
+
+    def forward(self, emissions: Tensor, mask: Tensor, allowed: Tensor) -> Tensor:
+        """Negative log-likelihood of the tags that the annotation allows, summed over the batch.
+
+        emissions: (batch, length, tags). mask: (batch, length) bool, true on tokens, first column
+            true. allowed: (batch, length, tags) bool; one true tag per token is full annotation,
+            several are partial annotation.
+        RETURNS: (1,), ``sum(logZ(emissions) - logZ(emissions where allowed))``.
+        """
+        potentials = self._potentials()
+        possible = emissions.masked_fill(~allowed, IMPOSSIBLE)
+        everything = _LogNormalizer.apply(*potentials, emissions, mask)
+        loss = everything - _LogNormalizer.apply(*potentials, possible, mask)
+        return loss.sum().reshape(1).to(emissions.dtype)
+
+    @torch.no_grad()
+    def decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
+        """Best tag path of each sequence, without its padding."""
+        with parametrize.cached():
+            return self.crf.decode(emissions, mask)
+
+    @torch.no_grad()
+    def path_probabilities(
+        self, emissions: Tensor, mask: Tensor, spans: list[list[tuple[int, list[int]]]]
+    ) -> list[list[float]]:
+        """Posterior probability that a run of tags occurs at a place, other tags summed out.
+
+        spans: per sequence, (first token, tag ids). RETURNS: per sequence, one probability each.
+        """
+        messages = _forward_backward(*self._potentials(), emissions, mask)
+        alpha, step, beta = (
+            x.cpu().numpy() for x in (messages.alpha, messages.step, messages.beta)
+        )
+        transition = messages.transition.cpu().numpy()
+        result = []
+        for b, wanted in enumerate(spans):
+            scores = []
+            for first, tags in wanted:
+                p = float(alpha[first, b, tags[0]])
+                for t, (a, z) in enumerate(pairwise(tags), start=first + 1):
+                    p *= float(transition[a, z]) * float(step[t, b, z])
+                p *= float(beta[first + len(tags) - 1, b, tags[-1]])
+                scores.append(min(1.0, p))
+            result.append(scores)
+        return result
+
+
+@dataclass(frozen=True)
+class _Messages:
+    """alpha: (length, batch, tags), P(tag at t | tokens up to t). beta: such that alpha * beta is
+    the posterior of a tag. step: exp(emission) / scale of a step. log_z: (batch,). float64."""
+
+    alpha: Tensor
+    beta: Tensor
+    step: Tensor
+    transition: Tensor
+    log_z: Tensor
+
+
+def _forward_backward(
+    start: Tensor, transition: Tensor, end: Tensor, emissions: Tensor, mask: Tensor
+) -> _Messages:
+    # Time first: each step is then one contiguous block. Subtracting each step's largest emission
+    # and rescaling each alpha to sum 1 keeps every number in range for any length; in float64 also
+    # where the best tags of a step are illegal and the rest lies e**600 below.
+    start, transition, end, emissions = (x.double() for x in (start, transition, end, emissions))
+    em = emissions.transpose(0, 1).contiguous()
+    on = mask.transpose(0, 1)
+    largest = em.amax(-1, keepdim=True)
+    x = (em - largest).exp()
+    trans, last = transition.exp(), end.exp()
+    length = len(x)
+
+    alpha = torch.empty_like(x)
+    scale = torch.ones_like(largest)
+    a = start.exp() * x[0]
+    scale[0] = a.sum(-1, keepdim=True).clamp_min(_TINY)
+    alpha[0] = a = a / scale[0]
+    for t in range(1, length):
+        new = (a @ trans) * x[t]
+        total = new.sum(-1, keepdim=True).clamp_min(_TINY)
+        here = on[t, :, None]
+        scale[t] = torch.where(here, total, scale[t])
+        alpha[t] = a = torch.where(here, new / total, a)
+    total = (a @ last).clamp_min(_TINY)
+    log_z = ((scale.log() + largest)[..., 0] * on).sum(0) + total.log()
+
+    step = x / scale
+    beta = torch.empty_like(x)
+    final = last / total[:, None]
+    beta[-1] = b = final
+    back = trans.T.contiguous()
+    for t in range(length - 2, -1, -1):
+        b = torch.where(on[t + 1, :, None], (step[t + 1] * b) @ back, final)
+        beta[t] = b
+    return _Messages(alpha, beta, step, trans, log_z)
+
+
+class _LogNormalizer(torch.autograd.Function):
+    """log of the sum over all paths; its gradient is the expected count of each potential."""
+
+    @staticmethod
+    def forward(ctx, start, transition, end, emissions, mask):
+        ctx.dtype = emissions.dtype
+        m = _forward_backward(start, transition, end, emissions, mask)
+        ctx.save_for_backward(m.alpha, m.beta, m.step, m.transition, mask)
+        return m.log_z
+
+    @staticmethod
+    def backward(ctx, grad):
+        alpha, beta, step, transition, mask = ctx.saved_tensors
+        on = mask.transpose(0, 1).unsqueeze(-1)
+        weight = grad[None, :, None] * on
+        posterior = alpha * beta * weight
+        arriving = (step * beta * weight)[1:].flatten(0, 1)
+        d_transition = alpha[:-1].flatten(0, 1).T @ arriving * transition
+        lengths = mask.sum(1) - 1
+        d_end = posterior[lengths, torch.arange(mask.size(0), device=mask.device)].sum(0)
+        gradients = (posterior[0].sum(0), d_transition, d_end, posterior.transpose(0, 1))
+        return (*(g.to(ctx.dtype) for g in gradients), None)

@@ -1,0 +1,243 @@
+"""Named entities from text, lexicon and tongue photo."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, cast
+
+import numpy
+from spacy.attrs import ENT_IOB, ORTH
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import ArgsKwargs, Config, Model
+from thinc.types import Floats2d, Floats3d
+
+from ..errors import Errors, ModelError
+from ..extensions import install_extensions
+from ..models.multimodal_crf import pad
+from ..models.weights import get_module
+from ..tags import OUTSIDE, PREFIXES, spans_to_tags, tag_names, tags_to_spans
+
+DEFAULT_CONFIG = Config().from_str(
+    """
+[component]
+scorer = {"@scorers": "spacy_tcm.multimodal_ner_scorer.v1"}
+
+[component.model]
+@architectures = "spacy_tcm.MultimodalCRF.v1"
+
+[component.model.tok2vec]
+@architectures = "spacy.HashEmbedCNN.v2"
+pretrained_vectors = null
+width = 128
+depth = 3
+embed_size = 4000
+window_size = 1
+maxout_pieces = 3
+subword_features = false
+
+[component.model.tongue]
+@architectures = "spacy_tcm.TongueListener.v1"
+width = 128
+upstream = "*"
+"""
+)["component"]
+
+_BIOES = {"L": "E", "U": "S"}
+
+# One entity: first token, end token, label, probability.
+Entity = tuple[int, int, str, float]
+
+
+@Language.factory(
+    "multimodal_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.score"],
+    default_config=DEFAULT_CONFIG,
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def make_multimodal_ner(
+    nlp: Language, name: str, model: Model, scorer: Callable | None
+) -> "MultimodalNER":
+    """Factory ``multimodal_ner``."""
+    return MultimodalNER(nlp.vocab, model, name, scorer=scorer)
+
+
+def make_multimodal_ner_scorer() -> Callable:
+    """``spacy_tcm.multimodal_ner_scorer.v1``: exact-span ``ents_p/r/f`` and ``ents_per_type``."""
+    return score_entities
+
+
+def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+    return get_ner_prf(examples)
+
+
+class MultimodalNER(TrainablePipe):
+    """BiLSTM-CRF over fused token vectors. Sets ``doc.ents``; ``span._.score`` is the exact
+    posterior probability that just this entity, with this label, is there.
+
+    Learns from partial annotation: where ``reference._.annotated_labels`` is a list, a token
+    outside all entities may still be any label not in it; a token whose entity annotation is
+    missing may be anything.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[list[Doc], list[Floats2d]],
+        name: str = "multimodal_ner",
+        *,
+        scorer: Callable | None = score_entities,
+    ):
+        install_extensions()
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {"labels": []}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> list[str]:
+        return list(self.cfg["labels"])
+
+    def add_label(self, label: str) -> int:
+        if label in self.labels:
+            return 0
+        if self.model.has_dim("nO"):
+            raise ModelError(Errors.E410.format(name=self.name, label=label))
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: list[str] | None = None,
+    ) -> None:
+        """labels: all labels, in order; None takes those of the examples, sorted."""
+        validate_get_examples(get_examples, "MultimodalNER.initialize")
+        if labels is None:
+            labels = sorted({ent.label_ for eg in get_examples() for ent in eg.reference.ents})
+        for label in labels:
+            self.add_label(label)
+        if not self.labels:
+            raise ModelError(Errors.E409.format(name=self.name))
+        if not self.model.has_dim("nO"):
+            self.model.set_dim("nO", len(tag_names(self.labels)))
+        sample = [example.predicted for example in islice(get_examples(), 10)]
+        self.model.initialize(X=sample)
+
+    # Prediction
+
+    def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
+        docs = list(docs)
+        entities: list[list[Entity]] = [[] for _ in docs]
+        if not any(len(doc) for doc in docs):
+            return entities
+        emissions = self.model.predict(docs)
+        full = [i for i, e in enumerate(emissions) if len(e)]
+        padded, mask = self._to_torch([emissions[i] for i in full])
+        crf = get_module(self.model.get_ref("crf"))
+        found = [tags_to_spans(path) for path in crf.decode(padded, mask)]
+        runs = [
+            [(s, spans_to_tags(e - s, [(0, e - s, k)])) for s, e, k in spans] for spans in found
+        ]
+        scores = crf.path_probabilities(padded, mask, runs)
+        for i, spans, probabilities in zip(full, found, scores, strict=True):
+            entities[i] = [
+                (start, end, self.labels[k], p)
+                for (start, end, k), p in zip(spans, probabilities, strict=True)
+            ]
+        return entities
+
+    def set_annotations(self, docs: Iterable[Doc], entities: list[list[Entity]]) -> None:
+        for doc, found in zip(docs, entities, strict=True):
+            spans = []
+            for start, end, label, score in found:
+                span = Span(doc, start, end, label=label)
+                span._.score = score
+                spans.append(span)
+            doc.set_ents(spans, default="outside")
+
+    # Training
+
+    def get_loss(
+        self, examples: Iterable[Example], emissions: list[Floats2d]
+    ) -> tuple[float, list[Floats2d]]:
+        """Negative log-likelihood of the annotation, per doc.
+
+        RETURNS: the loss, and its gradient for each doc, (tokens, tags).
+        """
+        import torch
+        from thinc.api import torch2xp
+
+        gradients = [self.model.ops.alloc2f(*e.shape) for e in emissions]
+        full = [i for i, e in enumerate(emissions) if len(e)]
+        if not full:
+            return 0.0, gradients
+        examples = list(examples)
+        padded, mask = self._to_torch([emissions[i] for i in full])
+        padded.requires_grad_(True)
+        allowed = torch.ones(padded.shape, dtype=torch.bool)
+        for row, i in enumerate(full):
+            allowed[row, : len(emissions[i])] = torch.from_numpy(self._allowed_tags(examples[i]))
+        crf = self.model.get_ref("crf").shims[0]
+        inputs = ArgsKwargs(args=(padded, mask, allowed.to(padded.device)), kwargs={})
+        loss, backprop = crf.begin_update(inputs)
+        weight = torch.ones_like(loss) / len(full)
+        d_inputs = backprop(ArgsKwargs(args=((loss,),), kwargs={"grad_tensors": (weight,)}))
+        d_padded = cast(Floats3d, torch2xp(d_inputs.args[0]))
+        for row, i in enumerate(full):
+            gradients[i] += d_padded[row, : len(emissions[i])]
+        return float(loss.detach()) / len(full), gradients
+
+    def _allowed_tags(self, example: Example) -> numpy.ndarray:
+        """(tokens, tags) bool: what the annotation lets each token of ``predicted`` be."""
+        names = tag_names(self.labels)
+        index = {name: i for i, name in enumerate(names)}
+        outside = numpy.zeros(len(names), dtype=bool)
+        outside[OUTSIDE] = True
+        annotated = example.reference._.annotated_labels
+        if annotated is not None:
+            for label in set(self.labels) - set(annotated):
+                outside[[index[f"{prefix}-{label}"] for prefix in PREFIXES]] = True
+        allowed = numpy.ones((len(example.predicted), len(names)), dtype=bool)
+        for i, tag in enumerate(_aligned_tags(example)):
+            if tag == "O":
+                allowed[i] = outside
+            elif tag in index:
+                allowed[i] = False
+                allowed[i, index[tag]] = True
+        return allowed
+
+    def _to_torch(self, emissions: list[Floats2d]) -> tuple[Any, Any]:
+        """Padded emissions (docs, length, tags) and mask (docs, length)."""
+        import torch
+        from thinc.api import xp2torch
+
+        padded = xp2torch(pad(self.model.ops, emissions))
+        lengths = torch.tensor([len(e) for e in emissions])
+        mask = torch.arange(padded.size(1))[None, :] < lengths[:, None]
+        return padded, mask.to(padded.device)
+
+
+def _aligned_tags(example: Example) -> list[str | None]:
+    """The BIOES tag of each token of ``predicted``; None where the annotation is missing."""
+    reference = example.reference
+    if not numpy.array_equal(example.predicted.to_array(ORTH), reference.to_array(ORTH)):
+        # spaCy's BILUO tags are ours with other letters, "-" means missing.
+        return [tag and _BIOES.get(tag[0], tag[0]) + tag[1:] for tag in example.get_aligned_ner()]
+    # The usual case, tokens as in the reference: ten times faster than aligning.
+    tags = ["O" if iob else None for iob in reference.to_array(ENT_IOB).tolist()]
+    for ent in reference.ents:
+        for i, tag in enumerate(spans_to_tags(len(ent), [(0, len(ent), 0)])):
+            tags[ent.start + i] = f"{PREFIXES[tag - 1]}-{ent.label_}"
+    return tags

@@ -1,0 +1,300 @@
+"""Looks at the tongue photo once, for every component that listens."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy
+from spacy.errors import Errors as SpacyErrors
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.types import Floats2d, Floats3d
+
+from ..errors import Errors, ModelError
+from ..extensions import install_extensions
+from ..models.tongue_listener import TongueListener
+from ..tags import TONGUE_ATTRIBUTES
+from ..types import TongueFeatures
+
+DEFAULT_CONFIG = Config().from_str(
+    """
+[component]
+abstain_below = 0.5
+
+[component.model]
+@architectures = "spacy_tcm.TongueResNet.v1"
+"""
+)["component"]
+
+
+@Language.factory(
+    "tongue_encoder",
+    assigns=["doc._.tongue", "doc._.tongue_data"],
+    default_config=DEFAULT_CONFIG,
+    default_score_weights={"tongue_acc": 0.0},
+)
+def make_tongue_encoder(
+    nlp: Language, name: str, model: Model, abstain_below: float
+) -> "TongueEncoder":
+    """Factory ``tongue_encoder``. abstain_below: an attribute whose most probable value is less
+    probable than this is marked as abstained."""
+    return TongueEncoder(nlp.vocab, model, name, abstain_below=abstain_below)
+
+
+class TongueEncoder(TrainablePipe):
+    """Reads ``doc._.tongue_image``; writes ``doc._.tongue`` and, for listeners,
+    ``doc._.tongue_data``.
+
+    Learns from its listeners' gradients and from ``reference._.tongue_labels`` (attribute ->
+    value); an attribute that is not there is unknown, never absent.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[list[Doc], TongueFeatures],
+        name: str = "tongue_encoder",
+        *,
+        abstain_below: float = 0.5,
+    ):
+        install_extensions()
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.cfg: dict[str, Any] = {"abstain_below": abstain_below, "attributes": {}}
+        self.listener_map: dict[str, list[TongueListener]] = {}
+        self._pending: Callable[[], None] | None = None
+
+    @property
+    def attributes(self) -> dict[str, list[str]]:
+        """Attribute -> its values, in the order of the network's scores."""
+        return self.cfg["attributes"]
+
+    # Listeners: the protocol of spaCy's Tok2Vec.
+
+    @property
+    def listeners(self) -> list[TongueListener]:
+        return [listener for found in self.listener_map.values() for listener in found]
+
+    @property
+    def listening_components(self) -> list[str]:
+        return list(self.listener_map)
+
+    def add_listener(self, listener: TongueListener, component_name: str) -> None:
+        known = self.listener_map.setdefault(component_name, [])
+        if listener not in known:
+            known.append(listener)
+
+    def remove_listener(self, listener: TongueListener, component_name: str) -> bool:
+        known = self.listener_map.get(component_name, [])
+        if listener not in known:
+            return False
+        known.remove(listener)
+        if not known:
+            del self.listener_map[component_name]
+        return True
+
+    def find_listeners(self, component: Any) -> None:
+        """Called by ``Language`` for every component after this one."""
+        if isinstance(getattr(component, "model", None), Model):
+            for node in component.model.walk():
+                if isinstance(node, TongueListener) and node.upstream_name in ("*", self.name):
+                    self.add_listener(node, component.name)
+
+    # Prediction
+
+    def predict(self, docs: Iterable[Doc]) -> TongueFeatures:
+        return self.model.predict(list(docs))
+
+    def set_annotations(self, docs: Iterable[Doc], features: TongueFeatures) -> None:
+        to_numpy = self.model.ops.to_numpy
+        regions, scores = to_numpy(features.regions), to_numpy(features.scores)
+        for i, (doc, info) in enumerate(zip(docs, features.info, strict=True)):
+            ok = info.status == "ok"
+            doc._.tongue_data = regions[i].copy() if ok else None
+            doc._.tongue = {
+                "status": info.status,
+                "reasons": list(info.reasons),
+                "quality": dict(info.quality),
+                "attributes": self._describe(scores[i]) if ok else {},
+            }
+
+    def _describe(self, scores: Floats2d) -> dict[str, dict[str, Any]]:
+        described = {}
+        for name, part in self._parts():
+            values = self.attributes[name]
+            p = _softmax(scores[part])
+            best = int(p.argmax())
+            described[name] = {
+                "value": values[best],
+                "probabilities": {v: float(x) for v, x in zip(values, p, strict=True)},
+                "abstained": bool(p[best] < self.cfg["abstain_below"]),
+            }
+        return described
+
+    def _parts(self) -> Iterator[tuple[str, slice]]:
+        at = 0
+        for name, values in self.attributes.items():
+            yield name, slice(at, at + len(values))
+            at += len(values)
+
+    # Training
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        attributes: dict[str, list[str]] | None = None,
+    ) -> None:
+        """attributes: attribute -> values to tell apart; None takes the attributes that the
+        examples' ``tongue_labels`` mention, with all of their known values."""
+        validate_get_examples(get_examples, "TongueEncoder.initialize")
+        if attributes is None and not self.attributes:
+            attributes = _attributes_in(get_examples())
+        if attributes is not None:
+            self.cfg["attributes"] = {name: list(values) for name, values in attributes.items()}
+        self.model.attrs["n_values"] = [len(v) for v in self.attributes.values()]
+        sample = [example.predicted for example in islice(get_examples(), 10)]
+        self.model.initialize(X=sample)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "TongueEncoder.update")
+        self._flush()
+        docs = [example.predicted for example in examples]
+        set_dropout_rate(self.model, drop)
+        features, backprop_model = self._begin_update(docs)
+        loss, d_scores = self.get_loss(examples, features)
+        losses[self.name] += loss
+        d_regions = self.model.ops.alloc3f(*features.regions.shape)
+
+        def backprop() -> None:
+            self._pending = None
+            backprop_model((d_regions, d_scores))
+            if sgd is not None:
+                self.finish_update(sgd)
+
+        # The gradients of all listeners are collected and taken back in one pass: by the last
+        # listener; if some are frozen and never answer, at the next update.
+        listeners = self.listeners
+        waiting = len(listeners)
+
+        def receive(d_features: tuple[Floats3d, Floats2d]) -> list[Doc]:
+            nonlocal d_regions, waiting
+            d_regions += d_features[0]
+            waiting -= 1
+            if not waiting:
+                backprop()
+            return docs
+
+        for listener in listeners:
+            listener.receive(docs, features, receive)
+        self._pending = backprop
+        if not listeners:
+            backprop()
+        return losses
+
+    def _begin_update(self, docs: list[Doc]) -> tuple[TongueFeatures, Callable[[Any], list[Doc]]]:
+        # Thinc's types know only gradients shaped like the output; ours has two of its parts.
+        return self.model.begin_update(docs)
+
+    def _flush(self) -> None:
+        for listener in self.listeners:
+            listener.forget()
+        if self._pending is not None:
+            self._pending()
+
+    def get_loss(
+        self, examples: Iterable[Example], features: TongueFeatures
+    ) -> tuple[float, Floats2d]:
+        """Cross-entropy over the attributes that are known, averaged over photos.
+
+        RETURNS: the loss, and its gradient, (docs, sum of values).
+        """
+        scores = self.model.ops.to_numpy(features.scores)
+        gradient = numpy.zeros_like(scores)
+        loss, n_photos = 0.0, max(1, int(features.present.sum()))
+        for i, example in enumerate(examples):
+            labels = example.reference._.tongue_labels
+            if not labels or not features.present[i]:
+                continue
+            for name, part in self._parts():
+                if name not in labels:
+                    continue
+                target = self._index(example, name, labels[name])
+                p = _softmax(scores[i, part])
+                loss -= float(numpy.log(p[target] + 1e-12))
+                gradient[i, part] = p
+                gradient[i, part.start + target] -= 1.0
+        return loss / n_photos, self.model.ops.asarray2f(gradient / n_photos)
+
+    def _index(self, example: Example, attribute: str, value: str) -> int:
+        values = self.attributes[attribute]
+        if value not in values:
+            raise ModelError(
+                Errors.E411.format(
+                    name=self.name,
+                    id=example.reference._.record_id,
+                    attribute=attribute,
+                    value=value,
+                    values=values,
+                )
+            )
+        return values.index(value)
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """``tongue_acc``: share of known attributes named right; ``tongue_acc_per_type``."""
+        right: dict[str, int] = {}
+        total: dict[str, int] = {}
+        for example in examples:
+            found = example.predicted._.tongue["attributes"]
+            for name, value in (example.reference._.tongue_labels or {}).items():
+                if name in found:
+                    total[name] = total.get(name, 0) + 1
+                    right[name] = right.get(name, 0) + (found[name]["value"] == value)
+        if not total:
+            return {"tongue_acc": None, "tongue_acc_per_type": None}
+        return {
+            "tongue_acc": sum(right.values()) / sum(total.values()),
+            "tongue_acc_per_type": {name: right[name] / total[name] for name in total},
+        }
+
+    def add_label(self, label: str) -> int:
+        raise NotImplementedError(
+            SpacyErrors.E931.format(parent="TongueEncoder", method="add_label", name=self.name)
+        )
+
+
+def _softmax(x: Any) -> Any:
+    """(values,) -> (values,), summing to 1."""
+    e = numpy.exp(x - x.max())
+    return e / e.sum()
+
+
+def _attributes_in(examples: Iterable[Example]) -> dict[str, list[str]]:
+    """Attributes mentioned in the examples, with their usual values, then any other seen."""
+    seen: dict[str, set[str]] = {}
+    for example in examples:
+        for name, value in (example.reference._.tongue_labels or {}).items():
+            seen.setdefault(name, set()).add(value)
+    order = [*TONGUE_ATTRIBUTES, *sorted(set(seen) - set(TONGUE_ATTRIBUTES))]
+    attributes = {}
+    for name in order:
+        if name in seen:
+            usual = TONGUE_ATTRIBUTES.get(name, ())
+            attributes[name] = [*usual, *sorted(seen[name] - set(usual))]
+    return attributes

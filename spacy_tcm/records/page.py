@@ -1,0 +1,214 @@
+"""The results as HTML pages that need nothing else: no script, no other file, no network."""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from spacy_tcm.errors import Errors, RecordError
+from spacy_tcm.images.load import load_tongue_image, resolve_inside
+from spacy_tcm.images.render import RENDERED
+from spacy_tcm.records.job import RECORDS, SUMMARY, describe_reason
+from spacy_tcm.tags import LABELS_ZH, TONGUE_ZH
+
+PER_PAGE = 50
+PHOTO_SIDE = 360  # pixels; shown a little smaller
+MAX_ERRORS = 200  # on the first page; errors.jsonl has them all
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "四诊": ("SYMPTOM", "SIGN", "TONGUE", "PULSE"),
+    "描述": ("BODY_PART", "QUALITY", "SEVERITY", "FREQUENCY", "TIME", "TRIGGER"),
+    "检查": ("TEST", "VALUE"),
+    "诊断": ("TCM_DISEASE", "WM_DISEASE", "SYNDROME", "PATHOGENESIS"),
+    "治疗": ("PRINCIPLE", "FORMULA", "HERB", "DRUG", "DOSAGE", "PROCEDURE", "ACUPOINT"),
+}
+# Background on a light page (under near-black text) and on a dark one (under near-white). Each
+# group has an arc of hues; neighbours differ in lightness too. tests/records/test_page.py holds
+# them to a contrast of 4.5 and to a distance from one another.
+COLOURS: dict[str, tuple[str, str]] = {
+    "TONGUE": ("#ffe0fb", "#45202f"),
+    "PULSE": ("#f4b5d7", "#863d4a"),
+    "SYMPTOM": ("#ffcbd8", "#662f2b"),
+    "SIGN": ("#fdb4b7", "#854327"),
+    "BODY_PART": ("#fee5df", "#44250b"),
+    "QUALITY": ("#f9ba9a", "#784e04"),
+    "SEVERITY": ("#ffd1a7", "#534003"),
+    "FREQUENCY": ("#e8c58b", "#615a03"),
+    "TIME": ("#f6ecc2", "#2a320b"),
+    "TRIGGER": ("#cdd08f", "#3d6428"),
+    "PRINCIPLE": ("#cee4af", "#1b4e2c"),
+    "FORMULA": ("#abd9a6", "#00684d"),
+    "HERB": ("#cef7dd", "#023630"),
+    "DRUG": ("#8eddc6", "#016568"),
+    "DOSAGE": ("#a0ebe5", "#024b58"),
+    "PROCEDURE": ("#84dbe5", "#056180"),
+    "ACUPOINT": ("#cef2ff", "#10304a"),
+    "TEST": ("#94d4fb", "#37578f"),
+    "VALUE": ("#c1deff", "#383d6c"),
+    "TCM_DISEASE": ("#b4cafe", "#5a4c8b"),
+    "WM_DISEASE": ("#e8e9ff", "#362545"),
+    "SYNDROME": ("#d1bffb", "#734378"),
+    "PATHOGENESIS": ("#edcdfe", "#5e3050"),
+}
+STATUS_ZH = {"none": "无照片", "ok": "已使用", "rejected": "未采用", "not_run": "未分析"}
+
+
+def write_pages(out: Path, images: Path | None = None, per_page: int = PER_PAGE) -> Iterator[Path]:
+    """Write the results in a folder as pages, in place of those of an earlier run.
+
+    out: a folder that `write_results` has filled. It gets ``page.html``, ``page-2.html``, ...
+    images: the folder of the photos, or None to show none.
+    YIELDS: the path of each page when it is written; there are `count_pages`.
+    RAISES RecordError: there are no results in the folder.
+    """
+    if not (out / SUMMARY).is_file():
+        raise RecordError(Errors.E521.format(out=out))
+    summary = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    remove_pages(out)
+    n_pages = count_pages(summary["records"], per_page)
+    environment = Environment(
+        loader=PackageLoader("spacy_tcm", "records"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html.j2")
+    entries = _entries(out)
+    for number in range(1, n_pages + 1):
+        cards = [_card(entry, images) for entry in islice(entries, per_page)]
+        html = template.render(
+            summary=summary,
+            cards=cards,
+            first=(number - 1) * per_page + 1,
+            errors=_errors(out, per_page) if number == 1 else [],
+            max_errors=MAX_ERRORS,
+            number=number,
+            n_pages=n_pages,
+            near=_near(number, n_pages),
+            page_name=page_name,
+            groups=GROUPS,
+            labels_zh=LABELS_ZH,
+            colours=COLOURS,
+            status_zh=STATUS_ZH,
+        )
+        (out / page_name(number)).write_text(html, encoding="utf-8")
+        yield out / page_name(number)
+
+
+def count_pages(n_records: int, per_page: int = PER_PAGE) -> int:
+    """How many pages there are for so many records: at least one."""
+    return max(1, -(-n_records // per_page))
+
+
+def remove_pages(out: Path) -> None:
+    """Delete the pages of an earlier run, which would contradict newer results."""
+    for path in out.glob("page*.html"):
+        if re.fullmatch(r"page(-\d+)?\.html", path.name):
+            path.unlink()
+
+
+def page_name(number: int) -> str:
+    return "page.html" if number == 1 else f"page-{number}.html"
+
+
+def segments(
+    text: str, entities: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+    """The text in pieces, in order, each with its entity or None. No character is lost.
+
+    entities: in order of the text and not overlapping, as in a record.
+    """
+    position = 0
+    for entity in entities:
+        if position < entity["start"]:
+            yield text[position : entity["start"]], None
+        yield text[entity["start"] : entity["end"]], entity
+        position = entity["end"]
+    if position < len(text):
+        yield text[position:], None
+
+
+def _entries(out: Path) -> Iterator[dict[str, Any]]:
+    with (out / RECORDS).open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def _errors(out: Path, per_page: int) -> list[dict[str, Any]]:
+    """The first errors, with links to where their records stand."""
+    found = (
+        {**entry, "href": f"{page_name((number - 1) // per_page + 1)}#r{number}"}
+        for number, entry in enumerate(_entries(out), start=1)
+        if entry["status"] == "error"
+    )
+    return list(islice(found, MAX_ERRORS))
+
+
+def _near(number: int, n_pages: int) -> list[int]:
+    """Pages worth a link: the first, the last and those around this one."""
+    around = range(max(1, number - 3), min(n_pages, number + 3) + 1)
+    return sorted({1, n_pages, *around})
+
+
+def _card(entry: dict[str, Any], images: Path | None) -> dict[str, Any]:
+    """An entry with what the template shows beside it."""
+    if entry["status"] == "error":
+        return entry
+    photo, rendered = None, False
+    if images is not None and entry["image"] is not None:
+        photo, rendered = _photo(resolve_inside(images, entry["image"]))
+    tongue = entry["tongue"]
+    return {
+        **entry,
+        "segments": list(segments(entry["text"], entry["entities"])),
+        "photo": photo,
+        "rendered": rendered,
+        "reasons": [describe_reason(reason) for reason in tongue["reasons"]],
+        "attributes": [_attribute(name, found) for name, found in tongue["attributes"].items()],
+    }
+
+
+def _attribute(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """An attribute of the photo in Chinese, its values most probable first."""
+    name_zh, values_zh = TONGUE_ZH.get(name, (name, {}))
+    probabilities = sorted(
+        found.get("probabilities", {}).items(), key=lambda item: -(item[1] or 0.0)
+    )
+    return {
+        "name": name,
+        "name_zh": name_zh,
+        "value": found["value"],
+        "value_zh": values_zh.get(found["value"], found["value"]),
+        "abstained": found.get("abstained", False),
+        "probabilities": [(values_zh.get(value, value), p or 0.0) for value, p in probabilities],
+    }
+
+
+def _photo(path: str | os.PathLike[str]) -> tuple[str | None, bool]:
+    """A photo as a small JPEG data URI of its pixels alone (no EXIF), and whether it is rendered.
+
+    None if the photo cannot be used: the record says why.
+    """
+    loaded = load_tongue_image(os.fspath(path), PHOTO_SIDE)
+    if loaded.pixels is None:
+        return None, False
+    from PIL import Image
+
+    with Image.open(path) as file:
+        rendered = RENDERED.encode() in file.info.get("comment", b"")
+    # Without the black bars that make it square.
+    rows = numpy.flatnonzero(loaded.pixels.max(axis=(1, 2)))
+    columns = numpy.flatnonzero(loaded.pixels.max(axis=(0, 2)))
+    content = loaded.pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    encoded = BytesIO()
+    Image.fromarray(content).save(encoded, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode(), rendered

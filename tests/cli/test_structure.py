@@ -1,0 +1,180 @@
+import json
+from pathlib import Path
+
+import pytest
+import spacy
+import typer
+from spacy.language import Language
+from typer.testing import CliRunner
+
+from spacy_tcm.cli.structure import structure
+from spacy_tcm.images.load import load_tongue_image
+
+EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+
+app = typer.Typer()
+app.command()(structure)
+
+
+@Language.component("structure_test_photo")
+def look_at_photo(doc):
+    loaded = load_tongue_image(doc._.tongue_image, 32)
+    doc._.tongue = {
+        "status": loaded.status,
+        "reasons": list(loaded.reasons),
+        "quality": loaded.quality,
+        "attributes": {},
+    }
+    return doc
+
+
+@Language.component("structure_test_bomb")
+def bomb(doc):
+    if "💥" in doc.text:
+        raise RuntimeError(doc.text)
+    return doc
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    nlp = spacy.blank("tcm")
+    patterns = [
+        {"label": "SYMPTOM", "pattern": [{"TEXT": "便"}, {"TEXT": "血"}]},
+        {"label": "TONGUE", "pattern": [{"TEXT": "舌"}, {"TEXT": "红"}]},
+    ]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)
+    nlp.add_pipe("structure_test_photo")
+    nlp.add_pipe("structure_test_bomb")
+    path = tmp_path_factory.mktemp("model") / "model"
+    nlp.to_disk(path)
+    return str(path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_examples(model, tmp_path):
+    records = EXAMPLES / "examples.jsonl"
+    images = EXAMPLES / "images"
+    out = tmp_path / "out"
+    result = run(records, "--images", images, "--out", out, "--model", model, "--html")
+    assert result.exit_code == 0, result.output
+    given, found = read_lines(records), read_lines(out / "records.jsonl")
+    assert [entry["id"] for entry in found] == [record["id"] for record in given]
+    assert [entry["text"] for entry in found] == [record["text"] for record in given]
+    statuses = {entry["id"]: entry["tongue"]["status"] for entry in found}
+    assert statuses.pop("example-08") == "none"
+    assert statuses.pop("example-09") == "rejected"
+    assert set(statuses.values()) == {"ok"}
+    assert [warning["id"] for warning in read_lines(out / "warnings.jsonl")] == ["example-09"]
+    assert str(out / "page.html") in result.output
+    assert (out / "page.html").read_text(encoding="utf-8").count("data:image/jpeg") == 8
+    for entry in found:
+        for entity in entry["entities"]:
+            assert entry["text"][entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_example_photos_are_small_and_say_that_they_are_rendered():
+    from PIL import Image
+
+    from spacy_tcm.images.render import RENDERED
+
+    photos = sorted((EXAMPLES / "images").glob("*.jpg"))
+    assert len(photos) == 9
+    for path in photos:
+        assert path.stat().st_size < 25_000
+        with Image.open(path) as photo:
+            assert photo.info["comment"].startswith(RENDERED.encode())
+            assert not photo.getexif()
+
+
+def test_some_records_fail(model, tmp_path):
+    records = tmp_path / "in" / "a.jsonl"
+    records.parent.mkdir()
+    rows = ['{"id": "1", "text": "便血"}', "{", '{"id": "3", "text": "💥舌红"}']
+    records.write_text("\n".join(rows), encoding="utf-8")
+    result = run(records, "--out", tmp_path / "out", "--model", model)
+    assert result.exit_code == 1
+    found = read_lines(tmp_path / "out" / "records.jsonl")
+    assert [entry["status"] for entry in found] == ["ok", "error", "error"]
+    errors = read_lines(tmp_path / "out" / "errors.jsonl")
+    assert [(error["source"], error["code"]) for error in errors] == [
+        ("a.jsonl:2", "E511"),
+        ("a.jsonl:3", "E520"),
+    ]
+    assert "舌红" not in result.output
+    assert "structure_test_bomb" in result.output
+
+
+def test_a_folder_of_all_kinds(model, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.txt").write_text("便血\n舌红", encoding="utf-8")
+    (source / "b.csv").write_bytes("编号,病历\n7,便血\n".encode("gb18030"))
+    (source / "c.docx").write_bytes(b"PK")
+    arguments = (source, "--out", tmp_path / "out", "--model", model)
+    result = run(*arguments, "--text-field", "病历", "--id-field", "编号", "--n-process", 2)
+    assert result.exit_code == 0, result.output
+    found = read_lines(tmp_path / "out" / "records.jsonl")
+    assert [(entry["id"], len(entry["entities"])) for entry in found] == [("a", 2), ("7", 1)]
+    assert "c.docx" in result.output
+    result = run(*arguments, "--records-per-line", "--text-field", "病历", "--quiet")
+    found = read_lines(tmp_path / "out" / "records.jsonl")
+    assert [entry["id"] for entry in found] == ["a-1", "a-2", "b-2"]
+
+
+def test_quiet_says_nothing(model, tmp_path):
+    (tmp_path / "a.txt").write_text("便血", encoding="utf-8")
+    result = run(tmp_path / "a.txt", "--out", tmp_path / "out", "--model", model, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_no_records_is_fine(model, tmp_path):
+    (tmp_path / "a.jsonl").write_text("")
+    result = run(tmp_path / "a.jsonl", "--out", tmp_path / "out", "--model", model, "--html")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "page.html").is_file()
+
+
+def test_old_pages_go_with_the_old_results(model, tmp_path):
+    (tmp_path / "a.txt").write_text("便血", encoding="utf-8")
+    arguments = (tmp_path / "a.txt", "--out", tmp_path / "out", "--model", model)
+    run(*arguments, "--html")
+    assert (tmp_path / "out" / "page.html").is_file()
+    run(*arguments)
+    assert not (tmp_path / "out" / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["{tmp}/none.jsonl", "--out", "{tmp}/out"], "E501"),
+        (["{tmp}/empty", "--out", "{tmp}/out"], "E502"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/out", "--images", "{tmp}/none"], "E503"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/out", "--model", "{tmp}/in"], "E504"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/out", "--model", "no_such_pipeline"], "E504"),
+        (["{tmp}/in", "--out", "{tmp}/in/out"], "E505"),
+        (["{tmp}/in", "--out", "{tmp}/in"], "E505"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/in"], "E505"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/file"], "E506"),
+        (["{tmp}/in/a.txt"], ""),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/out", "--n-process", "0"], ""),
+    ],
+)
+def test_usage_errors(model, tmp_path, arguments, code):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("便血", encoding="utf-8")
+    (tmp_path / "file").write_text("x")
+    arguments = [argument.format(tmp=tmp_path) for argument in arguments]
+    if "--model" not in arguments:
+        arguments += ["--model", model]
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert f"[{code}]" in result.output or not code
+    assert not (tmp_path / "out" / "records.jsonl").exists()

@@ -1,0 +1,67 @@
+"""What holds for all tests: one thread, no network, slow tests only on request."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+
+# Before torch and NumPy are imported; the test's own child processes inherit it. Two cores are
+# shared by everything that runs, and forked workers deadlock in libraries that started threads.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# A deadline per example fails on a busy machine for no fault of the code.
+settings.register_profile("spacy_tcm", deadline=None, print_blob=True)
+settings.load_profile("spacy_tcm")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow: run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+def is_local(host: object) -> bool:
+    """Whether a host name or address is this machine."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(name)).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Connections and look-ups beyond this machine fail: everything must work offline."""
+
+    def guard(original, host_of):
+        def guarded(*args, **kwargs):
+            host = host_of(*args)
+            if not is_local(host):
+                pytest.fail(f"A test reached for the network ({host}).")
+            return original(*args, **kwargs)
+
+        return guarded
+
+    def host_of_address(self, address):
+        return address[0] if isinstance(address, tuple) else None  # a Unix socket is local
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guard(getattr(socket.socket, name), host_of_address))
+        patch.setattr(socket, "getaddrinfo", guard(socket.getaddrinfo, lambda host, *rest: host))
+        yield

@@ -1,0 +1,175 @@
+"""The CRF against brute force over every path, and against pytorch-crf."""
+
+from itertools import pairwise, product
+
+import pytest
+import torch
+from torch.nn.utils import parametrize
+
+from spacy_tcm.nets.crf import IMPOSSIBLE, BioesCRF, CRFArch
+from spacy_tcm.tags import legal_transitions, spans_to_tags, tags_to_spans
+
+N_LABELS = 1
+N_TAGS = 1 + 4 * N_LABELS
+
+
+def make_crf(seed, n_labels=N_LABELS):
+    torch.manual_seed(seed)
+    crf = BioesCRF(CRFArch(n_labels)).double()
+    for p in crf.parameters():
+        torch.nn.init.normal_(p)
+    return crf
+
+
+def make_batch(seed, lengths, n_tags=N_TAGS):
+    torch.manual_seed(seed + 1000)
+    emissions = torch.randn(len(lengths), max(lengths), n_tags, dtype=torch.double) * 2
+    mask = torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
+    return emissions, mask
+
+
+def path_scores(crf, emissions, n_labels=N_LABELS):
+    """Score of every path of one sequence, by definition; illegal paths are -inf."""
+    start, end, transition = legal_transitions(n_labels)
+    raw = {
+        name: getattr(crf.crf.parametrizations, name).original.detach()
+        for name in ("start_transitions", "end_transitions", "transitions")
+    }
+    scores = {}
+    for path in product(range(emissions.shape[1]), repeat=len(emissions)):
+        legal = start[path[0]] and end[path[-1]]
+        legal = legal and all(transition[a][b] for a, b in pairwise(path))
+        score = raw["start_transitions"][path[0]] + raw["end_transitions"][path[-1]]
+        score = score + sum(emissions[t, tag] for t, tag in enumerate(path))
+        score = score + sum(raw["transitions"][a, b] for a, b in pairwise(path))
+        scores[path] = float(score) if legal else float("-inf")
+    return scores
+
+
+def log_sum(scores):
+    return torch.logsumexp(torch.tensor(list(scores), dtype=torch.double), 0)
+
+
+@pytest.mark.parametrize("lengths", [[1], [2], [3], [4], [4, 1, 2], [1, 3]])
+@pytest.mark.parametrize("seed", range(3))
+def test_partial_likelihood_is_that_of_brute_force(lengths, seed):
+    crf, (emissions, mask) = make_crf(seed), make_batch(seed, lengths)
+    allowed = torch.rand(emissions.shape) < 0.6
+    allowed[..., 0] = True  # O everywhere is always a legal path
+    expected = torch.zeros(1, dtype=torch.double)
+    for b, n in enumerate(lengths):
+        scores = path_scores(crf, emissions[b, :n])
+        ok = [s for p, s in scores.items() if all(allowed[b, t, tag] for t, tag in enumerate(p))]
+        expected += log_sum(scores.values()) - log_sum(ok)
+    assert torch.allclose(crf(emissions, mask, allowed), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("lengths", [[1], [2], [4], [2, 4, 1]])
+def test_decode_is_the_best_path(lengths):
+    for seed in range(10):
+        crf, (emissions, mask) = make_crf(seed), make_batch(seed, lengths)
+        for b, path in enumerate(crf.decode(emissions, mask)):
+            scores = path_scores(crf, emissions[b, : lengths[b]])
+            assert tuple(path) == max(scores, key=scores.__getitem__)
+
+
+def test_span_probability_is_that_of_brute_force():
+    lengths = [4, 2]
+    for seed in range(5):
+        crf, (emissions, mask) = make_crf(seed), make_batch(seed, lengths)
+        wanted, expected = [], []
+        for b, n in enumerate(lengths):
+            scores = path_scores(crf, emissions[b, :n])
+            total = log_sum(scores.values())
+            runs = [
+                (first, spans_to_tags(size, [(0, size, 0)]))
+                for size in range(1, n + 1)
+                for first in range(n - size + 1)
+            ]
+            wanted.append(runs)
+            expected.append(
+                [
+                    float(
+                        (
+                            log_sum(
+                                s for p, s in scores.items() if list(p[i : i + len(tags)]) == tags
+                            )
+                            - total
+                        ).exp()
+                    )
+                    for i, tags in runs
+                ]
+            )
+        for found, right in zip(
+            crf.path_probabilities(emissions, mask, wanted), expected, strict=True
+        ):
+            assert found == pytest.approx(right, abs=1e-9)
+
+
+def test_gradients_are_numerically_right():
+    crf, (emissions, mask) = make_crf(0), make_batch(0, [3, 1, 2])
+    allowed = torch.ones_like(emissions, dtype=torch.bool)
+    allowed[0, 1, 1:] = False
+    names = [name for name, _ in crf.named_parameters()]
+
+    def loss(em, *parameters):
+        state = dict(zip(names, parameters, strict=True))
+        return torch.func.functional_call(crf, state, (em, mask, allowed))
+
+    inputs = (emissions.requires_grad_(), *crf.parameters())
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+def test_equals_pytorch_crf_on_full_annotation():
+    crf = make_crf(1, n_labels=3).float()
+    lengths = [40, 17, 1]
+    emissions, mask = make_batch(1, lengths, n_tags=13)
+    emissions = emissions.float().requires_grad_()
+    tags = torch.tensor(
+        [
+            spans_to_tags(40, [(2, 5, 0), (5, 6, 2), (30, 40, 1)]),
+            spans_to_tags(17, [(0, 17, 1)]) + [0] * 23,
+            [4, *[0] * 39],
+        ]
+    )
+    allowed = torch.nn.functional.one_hot(tags, 13).bool()
+    ours = crf(emissions, mask, allowed)
+    ours.backward()
+    gradient, emissions.grad = emissions.grad, None
+    with parametrize.cached():
+        theirs = -crf.crf(emissions, tags, mask)
+    theirs.backward()
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert torch.allclose(gradient, emissions.grad, atol=1e-4)
+
+
+def test_long_sequences_and_extreme_emissions_stay_finite():
+    crf = make_crf(0).float()
+    emissions = torch.randn(1, 5000, N_TAGS) * 50
+    mask = torch.ones(1, 5000, dtype=torch.bool)
+    allowed = torch.zeros(1, 5000, N_TAGS, dtype=torch.bool)
+    allowed[..., 0] = True
+    emissions.requires_grad_()
+    loss = crf(emissions, mask, allowed)
+    loss.backward()
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(emissions.grad).all()
+    path = crf.decode(emissions.detach(), mask)[0]
+    (scores,) = crf.path_probabilities(
+        emissions.detach(),
+        mask,
+        [[(s, path[s:e]) for s, e, _ in tags_to_spans(path)]],
+    )
+    assert len(scores) > 100
+    assert all(0 <= p <= 1 for p in scores)
+    assert max(scores) > 0.9
+
+
+def test_forbidden_transitions_are_never_decoded():
+    crf = make_crf(3, n_labels=2).float()
+    with torch.no_grad():
+        crf.crf.parametrizations.transitions.original.fill_(IMPOSSIBLE / 100)
+    emissions, mask = make_batch(3, [30], n_tags=9)
+    _, _, transition = legal_transitions(2)
+    path = crf.decode(emissions.float(), mask)[0]
+    assert all(transition[a][b] for a, b in pairwise(path))

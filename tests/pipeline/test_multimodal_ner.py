@@ -1,0 +1,297 @@
+import numpy
+import pytest
+import spacy
+import srsly
+import torch
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from spacy.util import fix_random_seed, minibatch
+
+from spacy_tcm.errors import ModelError
+from spacy_tcm.models.weights import get_module
+
+from .conftest import (
+    NER,
+    RECORDS,
+    entities,
+    gold,
+    make_blank,
+    make_docs,
+    make_examples,
+    photo,
+    train,
+)
+
+
+def annotate(nlp, docs, **kwargs):
+    return list(nlp.pipe(docs, **kwargs))
+
+
+def test_learns_by_heart(trained):
+    assert trained.losses["multimodal_ner"] < 0.1
+    docs = annotate(trained, make_docs(trained))
+    assert [entities(doc) for doc in docs] == gold()
+    assert all(0.9 < ent._.score <= 1 for doc in docs for ent in doc.ents)
+    scores = trained.evaluate(make_examples(trained))
+    assert scores["ents_f"] == 1.0
+    assert scores["tongue_acc"] == 1.0
+
+
+@pytest.mark.parametrize("how", ["disk", "bytes"])
+def test_reloads_the_same(trained, tmp_path, how):
+    if how == "disk":
+        trained.to_disk(tmp_path)
+        again = spacy.load(tmp_path)
+        weights = tmp_path / "multimodal_ner" / "model"
+        assert b"safetensors" in weights.read_bytes() or b"__metadata__" in weights.read_bytes()
+    else:
+        again = make_blank().from_bytes(trained.to_bytes())
+    for one, two in zip(
+        annotate(trained, make_docs(trained)), annotate(again, make_docs(again)), strict=True
+    ):
+        assert entities(one) == entities(two)
+        assert [e._.score for e in one.ents] == pytest.approx([e._.score for e in two.ents])
+        assert one._.tongue == two._.tongue
+    assert again.get_pipe("multimodal_ner").labels == trained.get_pipe("multimodal_ner").labels
+    assert again.tokenizer.lexicon.to_bytes() == trained.tokenizer.lexicon.to_bytes()
+
+
+def test_component_bytes_round_trip(trained):
+    for name in ("multimodal_ner", "tongue_encoder"):
+        data = trained.get_pipe(name).to_bytes()
+        again = make_blank().get_pipe(name).from_bytes(data)
+        assert again.to_bytes() == data
+
+
+def test_call_is_pipe_is_two_processes(trained):
+    one = [trained(doc) for doc in make_docs(trained)]
+    piped = annotate(trained, make_docs(trained), batch_size=3)
+    torch.set_num_threads(1)
+    parallel = annotate(trained, make_docs(trained), n_process=2, batch_size=2)
+    for a, b, c in zip(one, piped, parallel, strict=True):
+        assert entities(a) == entities(b) == entities(c)
+        scores = [e._.score for e in a.ents]
+        assert scores == pytest.approx([e._.score for e in b.ents], abs=1e-5)
+        assert scores == pytest.approx([e._.score for e in c.ents], abs=1e-5)
+        assert a._.tongue["status"] == b._.tongue["status"] == c._.tongue["status"]
+
+
+def test_as_tuples(trained):
+    pairs = [(doc, i) for i, doc in enumerate(make_docs(trained))]
+    out = list(trained.pipe(pairs, as_tuples=True))
+    assert [i for _, i in out] == [0, 1, 2, 3]
+    assert [entities(doc) for doc, _ in out] == gold()
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\r\n", "\u3000", "🙂", "A"])
+def test_odd_texts(trained, text):
+    doc = trained(text)
+    assert doc.text == text
+    assert doc.has_annotation("ENT_IOB") or not len(doc)
+
+
+def test_only_empty_docs(trained):
+    assert [list(doc.ents) for doc in trained.pipe(["", ""])] == [[], []]
+
+
+def test_missing_photo_equals_text_only(trained):
+    """No photo, a broken one, and a pipeline without encoder: one and the same path."""
+    texts = [text for text, _, _ in RECORDS]
+    without = annotate(trained, texts)
+    broken = make_docs(trained, photos=False)
+    for doc in broken:
+        doc._.tongue_image = b"not a photo"
+    broken = annotate(trained, broken)
+    assert {doc._.tongue["status"] for doc in broken} == {"rejected"}
+    # Only the first record has a photo: the others' results must not change.
+    mixed = make_docs(trained, photos=False)
+    mixed[0]._.tongue_image = photo("dark")
+    mixed = annotate(trained, mixed)
+    with trained.select_pipes(disable="tongue_encoder"):
+        text_only = annotate(trained, texts)
+    for i, doc in enumerate(without):
+        for other in (broken[i], text_only[i], *([mixed[i]] if i else [])):
+            assert entities(doc) == entities(other)
+            scores = [e._.score for e in other.ents]
+            assert [e._.score for e in doc.ents] == pytest.approx(scores, abs=1e-6)
+
+
+def test_photo_reaches_the_emissions(trained):
+    model = trained.get_pipe("multimodal_ner").model
+    emissions = []
+    for image in (None, photo("dark"), photo("regular")):
+        doc = trained.make_doc(RECORDS[0][0])
+        doc._.tongue_image = image
+        doc = trained.get_pipe("tongue_encoder")(doc)
+        emissions.append(model.predict([doc])[0])
+    for a, b in ((0, 1), (1, 2), (0, 2)):
+        assert numpy.abs(emissions[a] - emissions[b]).max() > 1e-4
+
+
+def test_photo_not_run_is_said(trained):
+    doc = make_docs(trained)[0]
+    with trained.select_pipes(disable="tongue_encoder"), pytest.warns(UserWarning, match="W402"):
+        doc = trained(doc)
+    assert doc._.tongue["status"] == "not_run"
+    assert entities(doc)
+
+
+def test_doc_without_lexicon_matches_warns(trained):
+    doc = Doc(trained.vocab, words=list("口干"), spaces=[False, False])
+    with pytest.warns(UserWarning, match="W401"):
+        trained.get_pipe("multimodal_ner")(doc)
+
+
+def test_gradients_reach_transformer_photo_net_and_lexicon():
+    fix_random_seed(1)
+    nlp = make_blank()
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    nlp.update(examples, sgd=False)
+    ner, encoder = nlp.get_pipe("multimodal_ner").model, nlp.get_pipe("tongue_encoder").model
+    tagger, net = get_module(ner.get_ref("tagger")), get_module(encoder.layers[0])
+    assert tagger.lexicon.weight.grad.abs().sum() > 0
+    assert net.backbone.conv1.weight.grad.abs().sum() > 0
+    assert net.project.weight.grad.abs().sum() > 0, "reached only by the listener"
+    embed = [node for node in ner.get_ref("tok2vec").walk() if node.has_grad("E")]
+    assert embed
+    assert all(numpy.abs(node.get_grad("E")).sum() > 0 for node in embed)
+
+
+def test_partial_labels():
+    """A corpus that annotates one label says nothing about the others."""
+    nlp = make_blank(tongue=False)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    ner = nlp.get_pipe("multimodal_ner")
+    reference = examples[1].reference
+    reference._.annotated_labels = ["SYMPTOM"]
+    reference.set_ents([Span(reference, 5, 7, label="SYMPTOM")])
+    allowed = ner._allowed_tags(examples[1])
+    tags = dict(
+        zip(["O", *(f"{p}-{k}" for k in ner.labels for p in "BIES")], range(99), strict=False)
+    )
+    assert allowed[0, tags["O"]]
+    assert allowed[0, tags["B-PULSE"]]
+    assert not allowed[0, tags["B-SYMPTOM"]]
+    assert allowed[5].nonzero()[0].tolist() == [tags["B-SYMPTOM"]]
+    reference._.annotated_labels = None
+    assert ner._allowed_tags(examples[1])[0].nonzero()[0].tolist() == [tags["O"]]
+    # What is not annotated has no gradient against it: pulse stays learnable from others.
+    reference._.annotated_labels = ["SYMPTOM"]
+    emissions = ner.model.predict([eg.predicted for eg in examples])
+    _, gradients = ner.get_loss(examples, emissions)
+    free = [tags["O"], *(tags[t] for t in tags if not t.endswith("SYMPTOM") and t != "O")]
+    assert gradients[1][0, free].sum() == pytest.approx(
+        -gradients[1][0, [tags[t] for t in tags if t.endswith("-SYMPTOM")]].sum(), abs=1e-5
+    )
+
+
+def test_missing_tokens_allow_everything():
+    nlp = make_blank(tongue=False)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    reference = examples[1].reference
+    reference.set_ents([], missing=[reference[0:2]], default="outside")
+    allowed = nlp.get_pipe("multimodal_ner")._allowed_tags(examples[1])
+    assert allowed[:2].all()
+    assert allowed[2:].sum() == len(allowed) - 2
+
+
+def test_other_tokenization_in_the_reference_is_aligned():
+    nlp = make_blank(tongue=False)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    text = RECORDS[1][0]
+    reference = Doc(nlp.vocab, words=["脉弦", "细数", "，", "口干"], spaces=[False] * 4)
+    reference.set_ents([reference.char_span(0, 4, label="PULSE")])
+    here = Example(nlp.make_doc(text), reference)
+    same = Example(nlp.make_doc(text), nlp.make_doc(text))
+    same.reference.set_ents([same.reference.char_span(0, 4, label="PULSE")])
+    ner = nlp.get_pipe("multimodal_ner")
+    assert (ner._allowed_tags(here) == ner._allowed_tags(same)).all()
+
+
+def test_resume_and_source(trained):
+    """Training goes on from the weights, also in another pipeline."""
+    # A sourced component is the same object: source from a copy.
+    copy = make_blank().from_bytes(trained.to_bytes())
+    nlp = spacy.blank("tcm")
+    nlp.add_pipe("tongue_encoder", source=copy)
+    nlp.add_pipe("multimodal_ner", source=copy)
+    nlp.tokenizer.from_bytes(trained.tokenizer.to_bytes())
+    assert [entities(d) for d in annotate(nlp, make_docs(nlp))] == gold()
+    optimizer = nlp.resume_training()
+    losses = {}
+    nlp.update(make_examples(nlp), sgd=optimizer, losses=losses)
+    assert losses["multimodal_ner"] < 0.5
+    assert [entities(d) for d in annotate(nlp, make_docs(nlp))] == gold()
+
+
+def test_replace_listeners(trained, tmp_path):
+    trained.to_disk(tmp_path / "a")
+    nlp = spacy.load(tmp_path / "a")
+    nlp.replace_listeners("tongue_encoder", "multimodal_ner", ["model.tongue"])
+    assert nlp.get_pipe("tongue_encoder").listeners == []
+    nlp.remove_pipe("tongue_encoder")
+    nlp.to_disk(tmp_path / "b")
+    again = spacy.load(tmp_path / "b")
+    expected = annotate(trained, make_docs(trained))
+    for pipeline in (nlp, again):
+        for one, two in zip(expected, annotate(pipeline, make_docs(pipeline)), strict=True):
+            assert entities(one) == entities(two)
+            scores = [e._.score for e in two.ents]
+            assert [e._.score for e in one.ents] == pytest.approx(scores, abs=1e-5)
+    losses = {}
+    nlp.update(make_examples(nlp), sgd=nlp.resume_training(), losses=losses)
+    assert losses["multimodal_ner"] < 0.5
+
+
+def test_minibatch_and_whole_batch_agree(trained):
+    docs = make_docs(trained)
+    whole = trained.get_pipe("multimodal_ner").predict(
+        trained.get_pipe("tongue_encoder").pipe(docs)
+    )
+    parts = []
+    for some in minibatch(docs, 1):
+        parts += trained.get_pipe("multimodal_ner").predict(some)
+    for a, b in zip(whole, parts, strict=True):
+        assert [x[:3] for x in a] == [x[:3] for x in b]
+        assert [x[3] for x in a] == pytest.approx([x[3] for x in b], abs=1e-5)
+
+
+def test_clear_errors(trained):
+    nlp = spacy.blank("tcm")
+    ner = nlp.add_pipe("multimodal_ner", config={"model": {**NER, "tongue": None}})
+    with pytest.raises(ModelError, match="E409"):
+        nlp.initialize(lambda: [Example(nlp.make_doc("口干"), nlp.make_doc("口干"))])
+    with pytest.raises(ModelError, match="E410"):
+        trained.get_pipe("multimodal_ner").add_label("NEW")
+    with pytest.raises(ModelError, match="E407"):
+        nlp.add_pipe("multimodal_ner", name="b", config={"model": {**NER, "dropout": 1.0}})
+    bad = {**NER, "tongue": None, "heads": 5}
+    other = spacy.blank("tcm")
+    other.add_pipe("multimodal_ner", config={"model": bad})
+    with pytest.raises(ModelError, match="E408"):
+        other.initialize(lambda: make_examples(other))
+    data = trained.get_pipe("multimodal_ner").model.get_ref("crf").shims[0].to_bytes()
+    tagger = ner.model.get_ref("tagger").shims[0]
+    with pytest.raises(ModelError, match="E403"):
+        tagger.from_bytes(data)
+    for damage in (lambda state: state[:-9], lambda state: b"", lambda state: b"x" * 99):
+        message = srsly.msgpack_loads(data)
+        message["state"] = damage(message["state"])
+        with pytest.raises(ModelError, match="E402"):
+            ner.model.get_ref("crf").shims[0].from_bytes(srsly.msgpack_dumps(message))
+
+
+def test_config_round_trip():
+    nlp = make_blank()
+    again = spacy.blank("tcm").from_config(nlp.config)
+    assert again.config.to_str() == nlp.config.to_str()
+
+
+def test_text_only_pipeline_trains():
+    fix_random_seed(0)
+    nlp = make_blank(tongue=False)
+    assert train(nlp, make_examples(nlp))["multimodal_ner"] < 0.1

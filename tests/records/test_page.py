@@ -1,0 +1,259 @@
+import base64
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from spacy_tcm.errors import RecordError
+from spacy_tcm.images.render import random_attributes, render_tongue, save_rendered
+from spacy_tcm.records.inputs import BadInput, InputRecord
+from spacy_tcm.records.job import annotate, write_results
+from spacy_tcm.records.page import COLOURS, GROUPS, count_pages, remove_pages, segments, write_pages
+from spacy_tcm.tags import LABELS
+
+META = {"lang": "tcm", "name": "test", "version": "1"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text of every record."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.texts, self.depth = [], [], 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        if tag == "div":
+            if (attrs.get("class") or "").split()[:1] == ["text"]:
+                self.texts.append("")
+                self.depth = 1
+            elif self.depth:
+                self.depth += 1
+
+    def handle_endtag(self, tag):
+        if tag == "div" and self.depth:
+            self.depth -= 1
+
+    def handle_data(self, data):
+        if self.depth:
+            self.texts[-1] += data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def write(nlp, items, out, images=None, **options):
+    write_results(annotate(nlp, items), out, META)
+    return [path.read_text(encoding="utf-8") for path in write_pages(out, images, **options)]
+
+
+def test_text_and_marks(nlp, tmp_path):
+    text = "  便血3天，\n\n舌红。\t脉弦 "
+    (html,) = write(nlp, [InputRecord("a", "a.txt", text)], tmp_path)
+    page = Page(html)
+    assert page.texts == [text]
+    marks = [mark for mark in page.all("mark") if "data-zh" in mark]
+    assert [mark["data-zh"] for mark in marks] == ["症状", "舌象", "脉象"]
+    assert [mark["class"] for mark in marks] == ["l-SYMPTOM", "l-TONGUE", "l-PULSE"]
+
+
+HOSTILE = [
+    "<script>alert(1)</script>便血",
+    "</div></article><img src=x onerror=alert(1)>舌红",
+    '"><iframe src="http://x.test/"></iframe>',
+    "{{ 7 * 7 }} {% raw %}",
+    "<!-- ]]> &lt;b&gt; <b>脉弦</b>",
+]
+
+
+def entries(value):
+    """A good and a bad entry with the value in every place that takes text."""
+    attribute = {"value": value, "probabilities": {value: 1.0}, "abstained": False}
+    tongue = {"status": value, "reasons": [value], "attributes": {value: attribute}}
+    text = value + "痛"
+    entity = {"start": len(value), "end": len(text), "label": value, "text": "痛", "score": 0.5}
+    head = {"schema_version": "0.1", "id": value, "source": value}
+    message = {"code": value, "message": value}
+    yield {
+        **head,
+        "status": "ok",
+        "image": value,
+        "text": text,
+        "entities": [entity],
+        "tongue": tongue,
+        "warnings": [message],
+    }
+    yield {**head, "status": "error", "error": message}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_html_in_a_record_stays_text(tmp_path, hostile):
+    def write_page(value, out):
+        write_results(entries(value), out, {"lang": value, "name": value, "version": value})
+        (path,) = write_pages(out)
+        return Page(path.read_text(encoding="utf-8"))
+
+    page, harmless = write_page(hostile, tmp_path / "a"), write_page("x", tmp_path / "b")
+    assert page.texts == [hostile + "痛"]
+    shape = [(tag, sorted(attrs)) for tag, attrs in page.tags]
+    assert shape == [(tag, sorted(attrs)) for tag, attrs in harmless.tags]
+    assert not {"script", "iframe", "img"} & {tag for tag, _ in page.tags}
+
+
+def test_page_needs_nothing_else(nlp, tmp_path):
+    (html,) = write(nlp, [InputRecord("a", "a.txt", "便血")], tmp_path)
+    page = Page(html)
+    policy = next(m["content"] for m in page.all("meta") if "http-equiv" in m)
+    assert "default-src 'none'" in policy
+    links = [a.get("href") or a.get("src") for _, a in page.tags if "href" in a or "src" in a]
+    assert all(link.startswith(("#", "page", "data:image/jpeg")) for link in links)
+    assert "url(" not in html
+
+
+def test_photo_is_small_clean_and_called_rendered(nlp, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    attributes = random_attributes(3)
+    pixels = render_tongue(attributes, size=600, seed=3)[:450]
+    save_rendered(pixels, images / "rendered.jpg", attributes)
+    exif = Image.Exif()
+    exif[0x010E] = "patient Zhang"
+    Image.fromarray(pixels).save(images / "taken.jpg", exif=exif, comment=b"patient Zhang")
+    (images / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    items = [
+        InputRecord(name, name, "便血", f"{name}.jpg", str(images / f"{name}.jpg"))
+        for name in ("rendered", "taken", "broken")
+    ]
+    (html,) = write(nlp, items, tmp_path / "out", images)
+    cards = html.split("<article")[1:]
+    found = [re.findall(r'src="data:image/jpeg;base64,([^"]+)"', card) for card in cards]
+    assert [len(uris) for uris in found] == [1, 1, 0]
+    for (uri,) in found[:2]:
+        data = base64.b64decode(uri)
+        assert b"Zhang" not in data
+        with Image.open(BytesIO(data)) as photo:
+            assert photo.size == (360, 270)
+            assert not photo.getexif()
+    assert ["rendered</span>" in card for card in cards] == [True, False, False]
+    assert "淡红 70%" in cards[0]
+    assert "损" in cards[2] or "damaged" in cards[2]
+
+
+def test_errors_are_listed_with_links(nlp, tmp_path):
+    items = [InputRecord(str(i), f"a.jsonl:{i}", "便血") for i in range(7)]
+    items.insert(5, BadInput(None, "a.jsonl:99", "[E511] Not valid JSON."))
+    first, second = write(nlp, items, tmp_path, per_page=4)
+    assert 'href="page-2.html#r6"' in first
+    assert 'id="r6" class="error"' in second
+    assert "E511" in first
+
+
+def test_pages(nlp, tmp_path):
+    items = [InputRecord(str(i), "x", f"便血{i}天") for i in range(25)]
+    pages = write(nlp, items, tmp_path, per_page=2)
+    assert len(pages) == count_pages(25, 2) == 13
+    texts = [text for page in pages for text in Page(page).texts]
+    assert texts == [item.text for item in items]
+    for html in pages:
+        for link in Page(html).all("a"):
+            assert (tmp_path / link["href"].split("#")[0]).is_file()
+    assert 'href="page-6.html" rel="prev"' in pages[6]
+    assert 'href="page-8.html" rel="next"' in pages[6]
+
+
+def test_pages_of_an_earlier_run_disappear(nlp, tmp_path):
+    write(nlp, [InputRecord(str(i), "x", "便血") for i in range(5)], tmp_path, per_page=1)
+    (tmp_path / "page-notes.html").write_text("mine")
+    write(nlp, [InputRecord("0", "x", "便血")], tmp_path)
+    assert sorted(p.name for p in tmp_path.glob("*.html")) == ["page-notes.html", "page.html"]
+    remove_pages(tmp_path)
+    assert sorted(p.name for p in tmp_path.glob("*.html")) == ["page-notes.html"]
+
+
+def test_no_records_and_no_results(nlp, tmp_path):
+    with pytest.raises(RecordError, match="E521"):
+        list(write_pages(tmp_path))
+    (html,) = write(nlp, [], tmp_path)
+    assert "没有病历" in html
+
+
+@given(st.data())
+def test_segments_lose_nothing(data):
+    text = data.draw(st.text(max_size=40))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    pairs = zip(cuts[::2], cuts[1::2], strict=False)
+    entities = [{"start": a, "end": b} for a, b in pairs if a < b]
+    pieces = list(segments(text, entities))
+    assert "".join(piece for piece, _ in pieces) == text
+    assert [entity for _, entity in pieces if entity] == entities
+    assert all(piece == text[e["start"] : e["end"]] for piece, e in pieces if e)
+
+
+# colours
+
+
+def _linear(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+
+
+def _luminance(colour):
+    r, g, b = _linear(colour)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def _contrast(one, other):
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _oklab(colour):
+    r, g, b = _linear(colour)
+    lms = [
+        (0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b) ** (1 / 3),
+        (0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b) ** (1 / 3),
+        (0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b) ** (1 / 3),
+    ]
+    weights = (
+        (0.2104542553, 0.7936177850, -0.0040720468),
+        (1.9779984951, -2.4285922050, 0.4505937099),
+        (0.0259040371, 0.7827717662, -0.8086757660),
+    )
+    return [sum(w * c for w, c in zip(row, lms, strict=True)) for row in weights]
+
+
+def test_every_label_has_a_group_and_a_colour():
+    assert sorted(COLOURS) == sorted(LABELS)
+    assert sorted(itertools.chain(*GROUPS.values())) == sorted(LABELS)
+
+
+@pytest.mark.parametrize(("theme", "ink"), [(0, "#1d1c1a"), (1, "#f1eee9")])
+def test_colours_are_readable_and_distinguishable(theme, ink):
+    colours = [pair[theme] for pair in COLOURS.values()]
+    assert min(_contrast(colour, ink) for colour in colours) >= 4.5
+    labs = [_oklab(colour) for colour in colours]
+    distances = [
+        sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 0.5
+        for x, y in itertools.combinations(labs, 2)
+    ]
+    assert min(distances) > 0.03  # about 0.02 is the least difference that is seen
+
+
+def test_ink_is_what_the_template_uses(nlp, tmp_path):
+    (html,) = write(nlp, [], tmp_path)
+    assert "--ink: #1d1c1a" in html
+    assert "--ink: #f1eee9" in html
+
+
+def test_summary_is_read_back(nlp, tmp_path):
+    (html,) = write(nlp, [InputRecord("a", "x", "便血")], tmp_path)
+    assert "tcm_test 1" in html
+    assert json.loads((tmp_path / "summary.json").read_text())["records"] == 1
