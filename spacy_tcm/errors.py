@@ -175,7 +175,9 @@ class Errors:
         "[E411] {name}: record {id!r} says it shows {attribute} = {value!r}, which is not among the "
         "values {values}. Correct the record, or initialise with this value."
     )
-    E412 = "[E412] {name}: the network is set up for other {what} than the component's. {remedy}"
+    E412 = "[E412] {path} exists already and is not empty. Give a new folder, or remove this one first."
+    E413 = "[E413] max_subwords must be at least 1, not {found}. Change the span getter's settings."
+    E414 = "[E414] There is no text to take a vocabulary from. Give records or lexicon tables."
     # 5xx: command line
     E501 = "[E501] There is no file or folder '{path}'. Check the path."
     E502 = (

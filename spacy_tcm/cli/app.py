@@ -5,6 +5,7 @@ import typer
 from spacy_tcm.cli.check import check
 from spacy_tcm.cli.convert import convert
 from spacy_tcm.cli.evaluate import evaluate
+from spacy_tcm.cli.init_encoder import init_encoder
 from spacy_tcm.cli.render import render
 from spacy_tcm.cli.structure import structure
 
@@ -15,5 +16,5 @@ app = typer.Typer(
     # Variables in a traceback would print the patient's text.
     pretty_exceptions_show_locals=False,
 )
-for command in (structure, convert, check, render, evaluate):
+for command in (structure, convert, check, render, init_encoder, evaluate):
     app.command()(command)

@@ -44,7 +44,8 @@ class TongueNet(nn.Module):
         self.backbone = ResNet(arch.resnet)
         channels = arch.resnet.widths[-1]
         self.project = nn.Linear(channels, arch.width)
-        self.attributes = nn.Linear(channels, sum(arch.n_values))
+        n_scores = sum(arch.n_values)
+        self.attributes = nn.Linear(channels, n_scores) if n_scores else None
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
 
@@ -64,4 +65,6 @@ class TongueNet(nn.Module):
         """
         x = (pixels.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
         maps = self.backbone(x).flatten(2).transpose(1, 2)
-        return self.project(maps), self.attributes(maps.mean(1))
+        pooled = maps.mean(1)
+        scores = pooled[:, :0] if self.attributes is None else self.attributes(pooled)
+        return self.project(maps), scores
