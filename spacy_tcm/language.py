@@ -8,7 +8,7 @@ from spacy.lang.zh.stop_words import STOP_WORDS
 from spacy.language import BaseDefaults, Language
 from spacy.util import load_config_from_str
 
-from .extensions import install_extensions
+from spacy_tcm.extensions import install_extensions
 
 install_extensions()
 

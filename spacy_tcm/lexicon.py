@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import srsly
 from ahocorasick_rs import AhoCorasick, Implementation, MatchKind
 
-from .errors import Errors, LexiconError, TCMError
-from .tags import LABELS
+from spacy_tcm.errors import Errors, LexiconError, TCMError
+from spacy_tcm.tags import LABELS
 
 Paths = str | Path | Sequence[str | Path]
 Match = tuple[int, int, str]  # start, end (characters, end exclusive), category

@@ -14,9 +14,9 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from .errors import Errors, LexiconError
-from .extensions import install_extensions
-from .lexicon import Entry, Lexicon, Paths, check_text, read_tables
+from spacy_tcm.errors import Errors, LexiconError
+from spacy_tcm.extensions import install_extensions
+from spacy_tcm.lexicon import Entry, Lexicon, Paths, check_text, read_tables
 
 Granularity = Literal["char", "word"]
 

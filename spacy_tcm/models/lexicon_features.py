@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from ..errors import Warnings, warn_once
+from spacy_tcm.errors import Warnings, warn_once
 
 # Begin, middle, end of a matched term, or a term of one token.
 POSITIONS = "BMES"

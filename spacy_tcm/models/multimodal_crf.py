@@ -7,11 +7,11 @@ from spacy.tokens import Doc
 from thinc.api import ArgsKwargs, Model, torch2xp, xp2torch
 from thinc.types import Floats2d, Floats3d
 
-from ..errors import Errors, ModelError
-from ..tags import LABELS, tag_names
-from ..types import TongueFeatures
-from .lexicon_features import LexiconFeatures
-from .weights import set_module, wrap_torch
+from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.models.lexicon_features import LexiconFeatures
+from spacy_tcm.models.weights import set_module, wrap_torch
+from spacy_tcm.tags import LABELS, tag_names
+from spacy_tcm.types import TongueFeatures
 
 MultimodalModel = Model[list[Doc], list[Floats2d]]
 
@@ -68,13 +68,13 @@ def build_multimodal_crf(
 
 
 def _build_tagger(arch: dict[str, Any]):
-    from ..nets.fusion import Tagger, TaggerArch
+    from spacy_tcm.nets.fusion import Tagger, TaggerArch
 
     return Tagger(TaggerArch.from_dict(arch))
 
 
 def _build_crf(arch: dict[str, Any]):
-    from ..nets.crf import BioesCRF, CRFArch
+    from spacy_tcm.nets.crf import BioesCRF, CRFArch
 
     return BioesCRF(CRFArch(**arch))
 

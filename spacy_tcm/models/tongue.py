@@ -1,6 +1,7 @@
 """The photo's Thinc model: docs -> TongueFeatures."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy
@@ -8,10 +9,10 @@ from spacy.tokens import Doc
 from thinc.api import ArgsKwargs, Model, torch2xp, xp2torch
 from thinc.types import Ints1d
 
-from ..errors import Errors, ModelError
-from ..images.load import load_tongue_image
-from ..types import PhotoInfo, TongueFeatures
-from .weights import get_module, set_module, wrap_torch
+from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.images.load import LoadedImage, load_tongue_image
+from spacy_tcm.models.weights import get_module, set_module, wrap_torch
+from spacy_tcm.types import PhotoInfo, TongueFeatures
 
 TongueModel = Model[list[Doc], TongueFeatures]
 
@@ -57,15 +58,15 @@ def build_tongue_resnet(
 
 
 def _build(arch: dict[str, Any]):
-    from ..nets.tongue import TongueArch, TongueNet
+    from spacy_tcm.nets.tongue import TongueArch, TongueNet
 
     return TongueNet(TongueArch.from_dict(arch))
 
 
 def _init(model: TongueModel, X=None, Y=None) -> None:
     """New weights: random, or the published ones of ``weights``."""
-    from ..nets.resnet import bottleneck_arch
-    from ..nets.tongue import TongueArch, TongueNet
+    from spacy_tcm.nets.resnet import bottleneck_arch
+    from spacy_tcm.nets.tongue import TongueArch, TongueNet
 
     n_values = tuple(model.attrs["n_values"])
     resnet = bottleneck_arch(*model.attrs["resnet"])
@@ -94,7 +95,9 @@ def _forward(model: TongueModel, docs: list[Doc], is_train: bool):
         image = doc._.tongue_image
         key = image if isinstance(image, str | bytes) else id(image)
         if key not in known:
-            loaded = load_tongue_image(image, size)
+            # Training sees each photo in every epoch; in use, a file may change between calls.
+            load = _load_once if is_train and isinstance(image, str) else load_tongue_image
+            loaded = load(image, size)
             known[key] = PhotoInfo(loaded.status, tuple(loaded.reasons), dict(loaded.quality))
             if loaded.pixels is not None and loaded.status == "ok":
                 photos[key] = len(pixels)
@@ -123,6 +126,11 @@ def _forward(model: TongueModel, docs: list[Doc], is_train: bool):
         return docs
 
     return TongueFeatures(regions, present, scores, info), backprop
+
+
+@lru_cache(maxsize=512)
+def _load_once(path: str, size: int) -> LoadedImage:
+    return load_tongue_image(path, size)
 
 
 def _to_torch(model: Model, pixels: numpy.ndarray, is_train: bool):

@@ -6,8 +6,8 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.api import Model
 
-from ..errors import Errors, ModelError, Warnings, warn_once
-from ..types import PhotoInfo, TongueFeatures
+from spacy_tcm.errors import Errors, ModelError, Warnings, warn_once
+from spacy_tcm.types import PhotoInfo, TongueFeatures
 
 
 class TongueListener(Model):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinc.api import Model, PyTorchWrapper_v3
 
-from ..errors import Errors, ModelError
+from spacy_tcm.errors import Errors, ModelError
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from spacy.tokens import Doc, Span
 
-from ..errors import Errors, ModelError
+from spacy_tcm.errors import Errors, ModelError
 
 # A window ends, where possible, after one of these.
 _BREAKS = frozenset("\n。！？；!?;")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torchcrf import CRF
 
-from ..tags import legal_transitions
+from spacy_tcm.tags import legal_transitions
 
 # Log-potential of what may not happen; exp() of it is exactly 0.
 IMPOSSIBLE = -1e4

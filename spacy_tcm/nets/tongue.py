@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from .resnet import ResNet, ResNetArch
+from spacy_tcm.nets.resnet import ResNet, ResNetArch
 
 # Of ImageNet: what published ResNet weights expect.
 _MEAN = (0.485, 0.456, 0.406)

@@ -15,11 +15,11 @@ from spacy.vocab import Vocab
 from thinc.api import ArgsKwargs, Config, Model
 from thinc.types import Floats2d, Floats3d
 
-from ..errors import Errors, ModelError
-from ..extensions import install_extensions
-from ..models.multimodal_crf import pad
-from ..models.weights import get_module
-from ..tags import OUTSIDE, PREFIXES, spans_to_tags, tag_names, tags_to_spans
+from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.extensions import install_extensions
+from spacy_tcm.models.multimodal_crf import pad
+from spacy_tcm.models.weights import get_module
+from spacy_tcm.tags import OUTSIDE, PREFIXES, spans_to_tags, tag_names, tags_to_spans
 
 DEFAULT_CONFIG = Config().from_str(
     """

@@ -14,11 +14,11 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d, Floats3d
 
-from ..errors import Errors, ModelError
-from ..extensions import install_extensions
-from ..models.tongue_listener import TongueListener
-from ..tags import TONGUE_ATTRIBUTES
-from ..types import TongueFeatures
+from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.extensions import install_extensions
+from spacy_tcm.models.tongue_listener import TongueListener
+from spacy_tcm.tags import TONGUE_ATTRIBUTES
+from spacy_tcm.types import TongueFeatures
 
 DEFAULT_CONFIG = Config().from_str(
     """

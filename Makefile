@@ -1,0 +1,108 @@
+# Needs make, git and Python 3.10 to 3.13; everything else is installed below this folder, every
+# package with a pinned version and hash (requirements/). `make` alone lists the targets.
+PYTHON = python3
+UV = uv
+
+# Training and development (with torch), and the light shape that a user installs (without).
+VENV = .venv
+BASE_VENV = .venv-base
+MODEL = training/model-best
+WHEEL = $(firstword $(wildcard models/tcm_multimodal-*.whl))
+DEMO = structure assets/examples/examples.jsonl --images assets/examples/images --out out/demo --html
+
+SHELL = bash
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-base lint pins clean
+
+help:
+	@echo "make demo       structure the example records; trains a pipeline first if none is shipped"
+	@echo "make test       all tests"
+	@echo "make test-base  the light installation works without torch"
+	@echo "make lint       ruff and mypy"
+	@echo "make pins       compile requirements/ again (needs uv)"
+	@echo "make clean      remove what the commands above made, environments included"
+
+ifneq ($(WHEEL),)
+demo: $(BASE_VENV)/.model
+	@echo "== Structuring the example records"
+	@$(BASE_VENV)/bin/python -m spacy_tcm $(DEMO)
+else
+demo: $(VENV)/.package
+	@echo "== No released pipeline is shipped: training one from assets/ (at most 10 minutes, once)"
+	@PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/python -m spacy project run all
+	@echo "== Structuring the example records"
+	@$(VENV)/bin/python -m spacy_tcm $(DEMO) --model $(MODEL)
+endif
+	@echo "== Open out/demo/page.html in a browser"
+
+test: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest --slow
+
+test-base: $(BASE_VENV)/.package
+	$(BASE_VENV)/bin/python tests/base_install.py
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# Universal: one file serves Python 3.10 to 3.13 on every system, by environment markers. The
+# smaller files are constrained by the largest, so that a package has one version in all.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+	--no-annotate --no-emit-index-url --custom-compile-command "make pins"
+pins:
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml requirements/build.in --extra train --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra train -c requirements/dev.txt -o requirements/train.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
+	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+
+clean:
+	rm -rf $(VENV) $(BASE_VENV) corpus training metrics out build dist project.lock
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find spacy_tcm tests assets benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# Environments. A stamp file says that a step is done; a new pin makes the environment anew.
+# $(call install,ENVIRONMENT,REQUIREMENTS): of pip's output, only the large downloads are shown.
+define install
+	@set -o pipefail; PYTHONUNBUFFERED=1 $(1)/bin/python -m pip install --disable-pip-version-check \
+		--require-hashes --no-build-isolation -r $(2) \
+		| { grep --line-buffered -oE '(Downloading|Using cached) .*\(([0-9]{2,}\.[0-9] MB|.* GB)\)' || true; }
+endef
+define create
+	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 14); sys.exit(None if ok else \
+		"Python 3.10 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv --clear $(1)
+	$(call install,$(1),requirements/build.txt)
+endef
+define install_package
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+endef
+
+$(VENV)/.train: requirements/build.txt requirements/train.txt
+	@echo "== Setting up $(VENV) for training: about 6 GB, most of it torch (several minutes)"
+	$(call create,$(VENV))
+	$(call install,$(VENV),requirements/train.txt)
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.train pyproject.toml
+	$(call install_package,$(VENV))
+
+$(VENV)/.dev: $(VENV)/.package requirements/dev.txt
+	@echo "== Adding the development tools to $(VENV)"
+	$(call install,$(VENV),requirements/dev.txt)
+	@touch $@
+
+$(BASE_VENV)/.base: requirements/build.txt requirements/base.txt
+	@echo "== Setting up $(BASE_VENV), the light shape"
+	$(call create,$(BASE_VENV))
+	$(call install,$(BASE_VENV),requirements/base.txt)
+	@touch $@
+
+$(BASE_VENV)/.package: $(BASE_VENV)/.base pyproject.toml
+	$(call install_package,$(BASE_VENV))
+
+$(BASE_VENV)/.model: $(BASE_VENV)/.package $(WHEEL)
+	@echo "== Installing $(notdir $(WHEEL))"
+	@$(BASE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(WHEEL)
+	@touch $@
