@@ -10,6 +10,9 @@ MODEL = training/model-best
 WHEEL = $(firstword $(wildcard models/tcm_multimodal-*.whl))
 DEMO = structure assets/examples/examples.jsonl --images assets/examples/images --out out/demo --html
 
+# On two cores that other programs use too, ten training steps took 6 s with one thread, 80 s with two.
+export OMP_NUM_THREADS ?= 1
+
 SHELL = bash
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-base lint pins clean
@@ -33,7 +36,6 @@ demo: $(VENV)/.package
 	@echo "== Structuring the example records"
 	@$(VENV)/bin/python -m spacy_tcm $(DEMO) --model $(MODEL)
 endif
-	@echo "== Open out/demo/page.html in a browser"
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest --slow

@@ -1,6 +1,5 @@
 """``python -m spacy_tcm structure``: notes and photos in, structured records out."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -64,11 +63,7 @@ def structure(
     try:
         left_out = find_files(input_path)[1]
         _check_folders(input_path, images, out)
-        if n_process > 1:
-            # Forked workers deadlock in libraries that have started threads before.
-            os.environ.setdefault("OMP_NUM_THREADS", "1")
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        nlp = load_pipeline(model)
+        nlp = load_pipeline(model, n_process)
     except TCMError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
