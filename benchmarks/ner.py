@@ -5,8 +5,9 @@
 CORPUS_DIR: made by `spacy project run render` (train, tune and dev.jsonl, images/). GOLD_DIR: holds
 gold23.train.jsonl and gold23.dev.jsonl, real cases that are not part of this repository; without
 it, the rows that need them are skipped. Each row is trained by `spacy train` with
-configs/ner_cpu.cfg, the best checkpoint is chosen on the tune part (written records), and the dev
-parts are only scored. A result that OUT.json holds already is not computed again.
+configs/ner_cpu.cfg. Rows of the train part: the best checkpoint is chosen on the tune part, the
+dev parts are only scored. Rows of all written records: nothing is chosen, the last checkpoint is
+scored, and only on the real dev part. A result that OUT.json holds already is not computed again.
 """
 
 import argparse
@@ -27,12 +28,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 WRITTEN, REAL = "written dev", "gold23.dev (real)"
 NO_LEXICON = {"components.multimodal_ner.model.lexicon": False}
-# Row -> trained also on real cases, changes to the config.
+# Row -> trained on all written records and the real cases, changes to the config.
 ROWS: dict[str, tuple[bool, dict[str, Any]]] = {
-    "written": (False, {}),
-    "written, no lexicon": (False, NO_LEXICON),
-    "written + real": (True, {}),
-    "written + real, no lexicon": (True, NO_LEXICON),
+    "written train": (False, {}),
+    "written train, no lexicon": (False, NO_LEXICON),
+    "all written + real": (True, {}),
+    "all written + real, no lexicon": (True, NO_LEXICON),
 }
 
 
@@ -50,8 +51,13 @@ def train_and_score(
     from spacy_tcm.training.reading import read_records, read_with_images
 
     torch.set_num_threads(1)
-    real, changes = ROWS[row]
-    parts = [corpus / "train.jsonl", *([gold / "gold23.train.jsonl"] if real and gold else [])]
+    everything, changes = ROWS[row]
+    parts = [corpus / "train.jsonl"]
+    scored = {WRITTEN: corpus / "dev.jsonl"}
+    if gold is not None:
+        scored[REAL] = gold / "gold23.dev.jsonl"
+        if everything:
+            parts += [corpus / "tune.jsonl", scored.pop(WRITTEN), gold / "gold23.train.jsonl"]
     overrides = {
         "paths.train": [str(part) for part in parts],
         "paths.tune": str(corpus / "tune.jsonl"),
@@ -66,17 +72,12 @@ def train_and_score(
     with TemporaryDirectory() as out:
         nlp = init_nlp(load_config(ROOT / "configs" / "ner_cpu.cfg", overrides=overrides))
         train(nlp, Path(out), stdout=sys.stderr)
-        nlp = spacy.load(Path(out) / "model-best")
+        nlp = spacy.load(Path(out) / ("model-last" if everything else "model-best"))
         seconds = process_time() - start
         scores = {}
-        for name, path in (
-            (WRITTEN, corpus / "dev.jsonl"),
-            (REAL, gold and gold / "gold23.dev.jsonl"),
-        ):
-            if path is not None:
-                records = read_with_images([path], image_root=corpus / "images")
-                training = read_records(parts)
-                scores[name] = evaluate_records(nlp, records, training=training)
+        for name, path in scored.items():
+            records = read_with_images([path], image_root=corpus / "images")
+            scores[name] = evaluate_records(nlp, records, training=read_records(parts))
     return {
         "train_cpu_seconds": round(seconds),
         "steps": nlp.config["training"]["max_steps"],
@@ -169,11 +170,8 @@ def main() -> None:
                 **{p: version(p) for p in ("spacy-tcm", "spacy", "thinc", "torch", "numpy")},
             }
             args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf8")
-        print(
-            f"{key}: F {result[WRITTEN]['exact']['f']:.3f}",
-            result.get(REAL, {}).get("exact", {}).get("f"),
-            flush=True,
-        )
+        found = [f"{p} F {result[p]['exact']['f']:.3f}" for p in (WRITTEN, REAL) if p in result]
+        print(f"{key}: {', '.join(found)}", flush=True)
 
     keys = [
         f"{row} #{seed}"

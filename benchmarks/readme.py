@@ -43,23 +43,24 @@ def ner(data: dict[str, Any]) -> str:
 
 
 def per_label(data: dict[str, Any]) -> str:
-    """The row with lexicon that has most scored parts, by label."""
-    with_lexicon = {k: v for k, v in data["summary"].items() if "no lexicon" not in k}
-    row, parts = list(with_lexicon.items())[-1]
-    labels = sorted({label for part in parts.values() for label in part["per_label"]})
+    """The rows with lexicon, by label."""
+    columns = [
+        (row, part, scores["per_label"])
+        for row, parts in data["summary"].items()
+        if "no lexicon" not in row
+        for part, scores in parts.items()
+    ]
+    labels = sorted({label for _, _, scores in columns for label in scores})
     rows = []
     for label in labels:
         cells = [label]
-        for part in PARTS:
-            s = parts.get(part, {}).get("per_label", {}).get(label)
-            cells += (
-                [str(s["gold"]), *(pm(s[n]) for n in ("precision", "recall", "f"))]
-                if s
-                else ["–"] * 4
-            )
+        for _, _, scores in columns:
+            s = scores.get(label)
+            names = ("precision", "recall", "f")
+            cells += [str(s["gold"]), *(pm(s[n]) for n in names)] if s else ["–"] * 4
         rows.append(cells)
-    header = ["label", *(f"{part}: {x}" for part in PARTS for x in ("gold", "P", "R", "F1"))]
-    return f"Trained on: {row}.\n\n" + table(header, rows)
+    header = [f"{row} → {part}: {x}" for row, part, _ in columns for x in ("gold", "P", "R", "F1")]
+    return table(["label", *header], rows)
 
 
 def matcher(data: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ def build_multimodal_crf(
     hidden: int = 128,
     layers: int = 1,
     dropout: float = 0.3,
+    token_dropout: float = 0.1,
 ) -> MultimodalModel:
     """Architecture ``spacy_tcm.MultimodalCRF.v1``.
 
@@ -34,9 +35,9 @@ def build_multimodal_crf(
     a ``TongueListener``; None for text alone. lexicon: add the lexicon's B/M/E/S features.
     lexicon_dropout, image_dropout: in training, the share of lexicon matches and of photos left
     out. heads, gate: of the cross-modal attention. hidden, layers: of the BiLSTM, per direction.
-    dropout: before and after the BiLSTM.
+    dropout: before and after the BiLSTM. token_dropout: the share of token vectors left out whole.
     """
-    if not 0 <= lexicon_dropout < 1 or not 0 <= image_dropout < 1 or not 0 <= dropout < 1:
+    if not all(0 <= p < 1 for p in (lexicon_dropout, image_dropout, dropout, token_dropout)):
         raise ModelError(Errors.E407)
     features = LexiconFeatures(LABELS if lexicon else (), lexicon_dropout)
     tagger = wrap_torch(
@@ -62,6 +63,7 @@ def build_multimodal_crf(
                 "hidden": hidden,
                 "layers": layers,
                 "dropout": dropout,
+                "token_dropout": token_dropout,
             },
         },
     )

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 class TaggerArch:
     """width: of a token vector. lexicon: features per token (0: none). tongue: width of a region
     vector (0: text only). heads: of the cross-modal attention; must divide width. gate: false
-    adds the attended photo without a gate. hidden: of each LSTM direction. tags: emissions."""
+    adds the attended photo without a gate. hidden: of each LSTM direction. tags: emissions.
+    token_dropout: in training, the share of token vectors left out whole, so that context and
+    lexicon must do (the word dropout of Iyyer et al. 2015)."""
 
     width: int
     lexicon: int
@@ -21,6 +23,7 @@ class TaggerArch:
     hidden: int = 128
     layers: int = 1
     dropout: float = 0.1
+    token_dropout: float = 0.0
 
     to_dict = asdict
 
@@ -105,6 +108,9 @@ class Tagger(nn.Module):
         lexicon: (batch, length, lexicon). regions, present: see :class:`GatedCrossAttention`.
         RETURNS: emissions (batch, length, tags)."""
         x = tokens
+        if self.training and self.arch.token_dropout:
+            kept = torch.rand(x.shape[:2], device=x.device) >= self.arch.token_dropout
+            x = x * kept[:, :, None]
         if self.lexicon is not None:
             x = x + self.lexicon(lexicon)
         if self.fusion is not None:

@@ -41,6 +41,7 @@ NER = {
     "tongue": {"@architectures": "spacy_tcm.TongueListener.v1", "width": 8},
     "hidden": 12,
     "dropout": 0.0,
+    "token_dropout": 0.0,
     "image_dropout": 0.0,
     "lexicon_dropout": 0.0,
 }

@@ -81,6 +81,7 @@ def pipeline(encoder, tmp_path_factory):
         "components.multimodal_ner.model.heads": 4,
         "components.multimodal_ner.model.hidden": 12,
         "components.multimodal_ner.model.dropout": 0.0,
+        "components.multimodal_ner.model.token_dropout": 0.0,
     }
     fix_random_seed(0)
     nlp = init_nlp(load_config(CONFIG, overrides=overrides))
