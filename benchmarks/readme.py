@@ -97,11 +97,20 @@ def main_job(data: dict[str, Any]) -> str:
     return table(["run", "records in", "records out", "errors", "photos"], rows)
 
 
+def clean_clone(data: dict[str, Any]) -> str:
+    rows = [
+        [f"`{target}`", f"{r['minutes']:.1f}", str(r["exit_code"])]
+        for target, r in data["targets"].items()
+    ]
+    return table(["from a clean clone", "minutes", "exit code"], rows)
+
+
 BLOCKS = {
     "ner": ("ner.json", ner),
     "per-label": ("ner.json", per_label),
     "matcher": ("matcher.json", matcher),
     "main-job": ("main_job.json", main_job),
+    "clean-clone": ("clean_clone.json", clean_clone),
 }
 
 

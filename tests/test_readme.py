@@ -23,11 +23,11 @@ def test_figures_are_those_of_the_json_files(readme):
     assert readme.render(README) == README, "run: python benchmarks/readme.py"
 
 
-def test_every_block_is_rendered_from_a_file_that_is_there(readme):
+def test_every_figure_has_its_file(readme):
     for name, (file, _) in readme.BLOCKS.items():
         body = README.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0]
-        assert body.count("|") > 10, name
-        json.loads((ROOT / "benchmarks" / file).read_text(encoding="utf8"))
+        if body.strip():
+            assert json.loads((ROOT / "benchmarks" / file).read_text(encoding="utf8")), name
 
 
 def test_a_changed_figure_is_noticed(readme):

@@ -8,7 +8,7 @@ from spacy.tokens import Doc, Span
 from spacy_tcm.errors import Errors, ModelError
 
 # A window ends, where possible, after one of these.
-_BREAKS = frozenset("\n。！？；!?;")
+BREAKS = frozenset("\n。！？；!?;")
 
 
 def create_subword_windows(
@@ -41,7 +41,7 @@ def _windows(doc: Doc, max_subwords: int) -> Iterable[Span]:
             start, best = end, None
             size = sum(len(unicodedata.normalize("NFKC", t.text)) for t in doc[start : token.i])
         size += pieces
-        if token.text in _BREAKS:
+        if token.text in BREAKS:
             best = token.i + 1
     if start < len(doc):
         yield doc[start:]

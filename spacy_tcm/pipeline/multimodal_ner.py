@@ -15,6 +15,7 @@ from spacy.vocab import Vocab
 from thinc.api import ArgsKwargs, Config, Model
 from thinc.types import Floats2d, Floats3d
 
+from spacy_tcm.batching import group_by_length
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.models.multimodal_crf import pad
@@ -47,6 +48,9 @@ upstream = "*"
 )["component"]
 
 _BIOES = {"L": "E", "U": "S"}
+
+# Tokens of one padded batch in prediction: about 0.2 GB with 23 labels.
+MAX_PADDED = 16384
 
 # One entity: first token, end token, label, probability.
 Entity = tuple[int, int, str, float]
@@ -140,23 +144,30 @@ class MultimodalNER(TrainablePipe):
     def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
         docs = list(docs)
         entities: list[list[Entity]] = [[] for _ in docs]
-        if not any(len(doc) for doc in docs):
-            return entities
-        emissions = self.model.predict(docs)
-        full = [i for i, e in enumerate(emissions) if len(e)]
-        padded, mask = self._to_torch([emissions[i] for i in full])
+        for group in group_by_length([len(doc) for doc in docs], MAX_PADDED):
+            full = [i for i in group if len(docs[i])]
+            for i, found in zip(full, self._predict_full([docs[i] for i in full]), strict=True):
+                entities[i] = found
+        return entities
+
+    def _predict_full(self, docs: list[Doc]) -> list[list[Entity]]:
+        """The entities of docs that have tokens, in one padded batch."""
+        if not docs:
+            return []
+        padded, mask = self._to_torch(self.model.predict(docs))
         crf = get_module(self.model.get_ref("crf"))
         found = [tags_to_spans(path) for path in crf.decode(padded, mask)]
         runs = [
             [(s, spans_to_tags(e - s, [(0, e - s, k)])) for s, e, k in spans] for spans in found
         ]
         scores = crf.path_probabilities(padded, mask, runs)
-        for i, spans, probabilities in zip(full, found, scores, strict=True):
-            entities[i] = [
+        return [
+            [
                 (start, end, self.labels[k], p)
                 for (start, end, k), p in zip(spans, probabilities, strict=True)
             ]
-        return entities
+            for spans, probabilities in zip(found, scores, strict=True)
+        ]
 
     def set_annotations(self, docs: Iterable[Doc], entities: list[list[Entity]]) -> None:
         for doc, found in zip(docs, entities, strict=True):

@@ -13,13 +13,11 @@ from spacy.training import Example
 from spacy.util import logger
 
 from spacy_tcm.extensions import install_extensions
+from spacy_tcm.models.windows import BREAKS
 from spacy_tcm.training.alignment import align_entities
 from spacy_tcm.training.reading import describe_on_doc, read_with_images
 from spacy_tcm.training.validation import Record
 from spacy_tcm.types import EntityTriple
-
-# A window ends, where possible, after one of these.
-_BREAKS = "\n。！？；!?;"
 
 
 def create_record_corpus(
@@ -150,7 +148,7 @@ def cut_record(record: Record, doc: Doc, max_length: int) -> Iterator[Record]:
     inside = {char for start, end, _ in record["entities"] for char in range(start + 1, end)}
     # Cuts: (tokens before, characters before, after a line or sentence?), the end of text last.
     cuts = [
-        (token.i, token.idx, any(char in _BREAKS for char in doc[token.i - 1].text_with_ws))
+        (token.i, token.idx, any(char in BREAKS for char in doc[token.i - 1].text_with_ws))
         for token in doc[1:]
         if token.idx not in inside
     ]

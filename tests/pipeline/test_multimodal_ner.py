@@ -260,6 +260,20 @@ def test_minibatch_and_whole_batch_agree(trained):
         assert [x[3] for x in a] == pytest.approx([x[3] for x in b], abs=1e-5)
 
 
+def test_long_records_are_not_padded_with_the_others(trained, monkeypatch):
+    texts = ["口干，" * 400, "便血3天", "", "舌红，" * 3, "脉弦细数"]
+    ner, sizes = trained.get_pipe("multimodal_ner"), []
+    whole = [entities(doc) for doc in trained.pipe(texts)]
+    to_torch = ner._to_torch
+    monkeypatch.setattr("spacy_tcm.pipeline.multimodal_ner.MAX_PADDED", 30)
+    monkeypatch.setattr(
+        ner, "_to_torch", lambda e: sizes.append([len(x) for x in e]) or to_torch(e)
+    )
+    assert [entities(doc) for doc in trained.pipe(texts)] == whole
+    assert sorted(n for group in sizes for n in group) == [4, 4, 9, 1200]
+    assert all(len(group) * max(group) <= 30 or len(group) == 1 for group in sizes)
+
+
 def test_clear_errors(trained):
     nlp = spacy.blank("tcm")
     ner = nlp.add_pipe("multimodal_ner", config={"model": {**NER, "tongue": None}})
