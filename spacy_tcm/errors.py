@@ -44,6 +44,7 @@ class Errors:
         "Unicode. Decode the source with its right encoding, or replace that character."
     )
     E109 = '[E109] granularity must be "char" or "word", not {found!r}.'
+    E110 = "[E110] {where}: not a term. Give (term, category), both text, or an Entry."
     # 2xx: images
     E201 = (
         "[E201] A tongue photo is a str path, the bytes of an encoded file, or a uint8 array "
@@ -140,6 +141,10 @@ class Errors:
     E345 = (
         "[E345] {path}: must be a JSON object of label -> one of the 23 labels or null ({cause})."
     )
+    E346 = (
+        "[E346] That is the first problem, and nothing was written. `python -m spacy_tcm check` lists "
+        "everything that is wrong in the files as they are."
+    )
     # 4xx: models and components
     E401 = "[E401] The {name} layer has no weights yet. Call nlp.initialize() or load a pipeline first."
     E402 = (
@@ -175,7 +180,10 @@ class Errors:
         "[E411] {name}: record {id!r} says it shows {attribute} = {value!r}, which is not among the "
         "values {values}. Correct the record, or initialise with this value."
     )
-    E412 = "[E412] {path} exists already and is not empty. Give a new folder, or remove this one first."
+    E412 = (
+        "[E412] {path} exists already and is not an empty folder. Give a new folder, or remove this "
+        "one first."
+    )
     E413 = "[E413] max_subwords must be at least 1, not {found}. Change the span getter's settings."
     E414 = "[E414] There is no text to take a vocabulary from. Give records or lexicon tables."
     # 5xx: command line
@@ -187,7 +195,8 @@ class Errors:
     E503 = "[E503] The image folder '{path}' is not a folder. Check --images."
     E504 = (
         "[E504] The pipeline '{model}' cannot be loaded: {cause}. Give the folder of a trained "
-        "pipeline, or the name of an installed one, with --model."
+        "pipeline, or the name of an installed one, with --model. To train one, run `make demo` or "
+        "`python -m spacy project run all`, then pass --model training/model-best."
     )
     E505 = (
         "[E505] The output folder '{out}' and the input '{path}' lie inside one another, so results "
@@ -197,8 +206,8 @@ class Errors:
     E510 = "[E510] The file cannot be read: {error}. Check that it exists and may be read."
     E511 = "[E511] Not valid JSON ({cause}). Each line must be one JSON object."
     E512 = (
-        "[E512] The field '{field}' holds {kind}, but text is needed. Put it in quotation marks, or "
-        "name another field (--text-field, --id-field)."
+        "[E512] The field '{field}' is not text: it holds {kind}. Put it in quotation marks, or name "
+        "another field (--text-field, --id-field)."
     )
     E513 = "[E513] The id was used before. Give each record an id of its own."
     E514 = (
@@ -206,25 +215,48 @@ class Errors:
         "as UTF-8 (or GB18030) again, and look for half characters (\\ud800 to \\udfff) in JSON."
     )
     E515 = (
-        "[E515] Not valid CSV ({cause}). Double the quotation marks inside a quoted cell, and close "
-        "every quotation mark."
+        "[E515] Not valid CSV ({cause}), so lines {first} to {last} were not read. Double the "
+        "quotation marks inside a quoted cell, and close every quotation mark."
     )
     E516 = (
         "[E516] The first line has no column '{field}', so no record of this table was read. The "
         "first line must name the columns; say which one holds the text with --text-field."
     )
     E517 = (
-        "[E517] The row has {found} cells, the header {expected}. Put cells that hold commas or "
-        "line breaks in quotation marks."
+        "[E517] The row (lines {first} to {last}) has {found} cells, the header {expected}. Put cells "
+        "that hold commas or line breaks in quotation marks, and close every quotation mark."
     )
-    E518 = "[E518] The line holds a JSON {kind}, but an object is needed: {{...}}."
+    E518 = "[E518] The line holds {kind}, but a JSON object is needed: {{...}}."
     E519 = "[E519] The field '{field}' is missing. Name the right one with --text-field."
     E520 = (
         "[E520] '{component}' failed on this record ({cause}). Process it alone with nlp(text) to "
         "see where, and report it if the component is part of spacy_tcm."
     )
     E531 = "[E531] {place}: `meta.tongue` cannot be rendered ({cause}). Correct the record."
+    E532 = (
+        "[E532] Cannot read or write {path} ({cause}). Check the path, its permissions and the free "
+        "space."
+    )
+    E533 = "[E533] '{path}' is a file, but results need a folder there. Name another folder."
+    E534 = "[E534] '{path}' is a folder, but a file is written. Name a file, e.g. in that folder."
+    E535 = (
+        "[E535] '{path}' may not be written by this user. Change its permissions, or name another."
+    )
     E521 = "[E521] '{out}' holds no results. Run `python -m spacy_tcm structure` first."
+    E522 = (
+        "[E522] A quotation mark is opened here and never closed, so everything from line {first} to "
+        "the end of the file ({count} lines) was not read. Close it, or double it if it is part of "
+        "the text."
+    )
+    E523 = (
+        "[E523] There is more than one '{field}', and which one is meant cannot be known. Rename or "
+        "remove the others."
+    )
+    E524 = (
+        "[E524] Line {line} is neither UTF-8 nor GB18030 (read as GB18030 it has private-use "
+        "characters): the file is probably Big5 or another encoding, and none of it was read. Save "
+        "it as UTF-8."
+    )
 
 
 class Warnings:
@@ -239,6 +271,19 @@ class Warnings:
     W501 = "[W501] The photo was not used: {reasons}"
     W502 = "[W502] The record names a photo, but no image folder was given (--images)."
     W503 = "[W503] No photo could be looked up by the id of this record: {cause}"
+    W504 = (
+        "[W504] The field '{field}' names no usable photo, so the text was processed without one. "
+        "Give a path inside the image folder (--images), as text. Cause: {cause}"
+    )
+    W505 = "[W505] The field '{field}' is empty, so nothing can be found. Check the source."
+    W506 = (
+        "[W506] In '{source}', a quoted cell runs over lines {first} to {last} and holds lines that "
+        "look like rows: several rows may have become one. Check the quotation marks."
+    )
+    W531 = (
+        "[W531] No record of {corpus} has `meta.tongue`, so no photo was drawn. Say there what a photo "
+        'would show, e.g. {{"tongue": {{"舌色": ["淡红"], "苔质": ["薄"]}}}}.'
+    )
 
 
 def warn_once(message: str) -> None:

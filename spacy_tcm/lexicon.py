@@ -67,9 +67,10 @@ class Lexicon:
     def add_terms(self, terms: Iterable[Entry | tuple[str, str]]) -> None:
         """Add user's terms, given as entries or as (term, category). All are added, or none.
 
-        RAISES LexiconError: a term is malformed (see :func:`read_tsv`).
+        RAISES LexiconError, with the number of the entry: it is neither, or malformed (see
+            :func:`read_tsv`).
         """
-        added = _table([Entry(*term) for term in terms])
+        added = _table(terms)
         self._user = _table([*self.user_entries, *(e for row in added.values() for e in row)])
         self._user_matcher = None
 
@@ -295,12 +296,26 @@ def _parse(text: str, path: str | Path, merged: bool) -> list[Entry]:
     return entries
 
 
-def _table(entries: Iterable[Entry]) -> Table:
+def _table(entries: Iterable[Entry | tuple[str, str]]) -> Table:
     rows: dict[str, set[Entry]] = {}
-    for number, entry in enumerate(entries, start=1):
-        _check(entry, f"entry {number}")
+    for number, given in enumerate(entries, start=1):
+        where = f"entry {number}"
+        entry = _as_entry(given, where)
+        _check(entry, where)
         rows.setdefault(entry.term, set()).add(entry)
     return {term: tuple(sorted(rows[term])) for term in sorted(rows)}
+
+
+def _as_entry(given: Any, where: str) -> Entry:
+    """RAISES LexiconError: not two to five texts in a tuple or list."""
+    # A text would come apart into characters: ("黄芪") is no pair.
+    if (
+        not isinstance(given, tuple | list)
+        or not 2 <= len(given) <= len(Entry._fields)
+        or not all(isinstance(value, str) for value in given)
+    ):
+        raise LexiconError(Errors.E110.format(where=where))
+    return Entry(*given)
 
 
 def _check(entry: Entry, where: str) -> None:

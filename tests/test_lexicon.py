@@ -135,6 +135,26 @@ def test_a_bad_term_adds_none():
 
 
 @pytest.mark.parametrize(
+    ("terms", "number"),
+    [
+        ([("便血",)], 1),
+        ("abc", 1),
+        ([("便血", "SYMPTOM"), (None, "HERB")], 2),
+        ([("便血", "SYMPTOM"), ("黄芪", ["HERB"])], 2),
+        (["黄芪"], 1),
+        ({"院方": "FORMULA"}, 1),
+        ([("便血", "SYMPTOM"), None], 2),
+        ([("便血", "SYMPTOM", "", "", "", "")], 1),
+    ],
+)
+def test_what_is_no_term_adds_none(terms, number):
+    lexicon = Lexicon()
+    with pytest.raises(LexiconError, match=rf"E110.*entry {number}: .*\(term, category\).*Entry"):
+        lexicon.add_terms(terms)
+    assert len(lexicon) == 0
+
+
+@pytest.mark.parametrize(
     "term", ["", " 便血", "便血\n", "便\u200b血", "便\x00血", "便\ud800", "便\t血"]
 )
 def test_bad_terms(term):

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 import typer
 
-from spacy_tcm.errors import Errors, ModelError, TCMError
+from spacy_tcm.errors import Errors, ModelError, RecordError, TCMError
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -16,7 +17,7 @@ P = ParamSpec("P")
 
 
 def exits_cleanly(command: Callable[P, None]) -> Callable[P, None]:
-    """A TCMError becomes its message on standard error and exit code 1, without a traceback."""
+    """A TCMError or OSError becomes a message on standard error and exit code 1, no traceback."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -25,8 +26,38 @@ def exits_cleanly(command: Callable[P, None]) -> Callable[P, None]:
         except TCMError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None
+        except BrokenPipeError:
+            raise  # the reader of our output left, as in `| head`: typer ends quietly
+        except OSError as error:
+            path = "a file" if error.filename is None else f"'{error.filename}'"
+            cause = error.strerror or type(error).__name__
+            typer.echo(Errors.E532.format(path=path, cause=cause), err=True)
+            raise typer.Exit(1) from None
 
     return run
+
+
+def check_output_folder(path: Path) -> None:
+    """RAISES RecordError: no folder is or can be made at ``path``. Changes nothing."""
+    nearest = next((folder for folder in (path, *path.parents) if folder.exists()), path)
+    if not nearest.is_dir():
+        raise RecordError(Errors.E533.format(path=nearest))
+    _check_permission(nearest)
+
+
+def check_output_file(path: Path) -> None:
+    """RAISES RecordError: no file can be written at ``path``. Changes nothing."""
+    if path.is_dir():
+        raise RecordError(Errors.E534.format(path=path))
+    if path.exists():
+        _check_permission(path)
+    else:
+        check_output_folder(path.parent)
+
+
+def _check_permission(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise RecordError(Errors.E535.format(path=path))
 
 
 def load_pipeline(model: str, n_process: int = 1) -> "Language":

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spacy_tcm.cli._common import exits_cleanly
+from spacy_tcm.cli._common import check_output_folder, exits_cleanly
 
 
 class Format(str, Enum):
@@ -38,6 +38,7 @@ def convert(
     """
     from spacy_tcm.training.conversion import convert_records
 
+    check_output_folder(out)
     written = convert_records(
         inputs, out, split=split, fields=fields, label_map=label_map, docbin=format is Format.spacy
     )

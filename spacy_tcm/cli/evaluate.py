@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from wasabi import table
 
-from spacy_tcm.cli._common import exits_cleanly, load_pipeline
+from spacy_tcm.cli._common import check_output_file, exits_cleanly, load_pipeline
 
 
 @exits_cleanly
@@ -33,6 +33,8 @@ def evaluate(
     from spacy_tcm.training.evaluation import evaluate_records
     from spacy_tcm.training.reading import read_records, read_with_images
 
+    if output is not None:
+        check_output_file(output)  # before the scoring, which takes long
     nlp = load_pipeline(model, n_process)
     metrics = evaluate_records(
         nlp,

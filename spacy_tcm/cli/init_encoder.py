@@ -28,9 +28,9 @@ def init_encoder(
     from spacy_tcm.training.encoder import EncoderShape, build_encoder
     from spacy_tcm.training.reading import read_records
 
+    shape = EncoderShape(hidden, layers, heads, feed_forward)
     texts = [record["text"] for record in read_records(corpus)]
     if lexicon is not None:
         texts += [entry.term for entry in read_tables(lexicon)]
-    shape = EncoderShape(hidden, layers, heads, feed_forward)
     size = build_encoder(texts, out, shape=shape, seed=seed)
     typer.echo(f"{out}: {layers} layers, {hidden} wide, {size} subwords, random weights")

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from spacy_tcm.cli._common import exits_cleanly
+from spacy_tcm.cli._common import check_output_file, check_output_folder, exits_cleanly
+from spacy_tcm.errors import Warnings
 
 
 @exits_cleanly
@@ -31,10 +32,14 @@ def render(
     from spacy_tcm.training.reading import read_records
     from spacy_tcm.training.rendering import render_records
 
+    check_output_folder(out_dir)
+    check_output_file(corpus_out)
     records = list(read_records(corpus))
     rendered = render_records(records, out_dir, size=size, seed=seed, share=share)
     done = list(tqdm(rendered, total=len(records), unit=" records", desc="Rendering"))
     corpus_out.parent.mkdir(parents=True, exist_ok=True)
     write_jsonl(corpus_out, done)
-    photos = sum("tongue" in record for record in done)
+    photos = sum(new is not old for old, new in zip(records, done, strict=True))
     typer.echo(f"{corpus_out}: {len(done)} records, {photos} rendered photos in {out_dir}")
+    if not any(record.get("meta", {}).get("tongue") for record in records):
+        typer.echo(Warnings.W531.format(corpus=corpus), err=True)

@@ -64,6 +64,7 @@ def structure(
         left_out = find_files(input_path)[1]
         _check_folders(input_path, images, out)
         nlp = load_pipeline(model, n_process)
+        _make_folder(out)  # last, so that a job that cannot start leaves none behind
     except TCMError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -87,12 +88,16 @@ def structure(
 
 
 def _check_folders(input_path: Path, images: Path | None, out: Path) -> None:
-    """RAISES RecordError: a folder is missing, cannot be written, or input and output mix."""
+    """RAISES RecordError: the image folder is missing, or input and output mix."""
     if images is not None and not images.is_dir():
         raise RecordError(Errors.E503.format(path=images))
     source, target = input_path.resolve(), out.resolve()
     if source == target or source in target.parents or target in source.parents:
         raise RecordError(Errors.E505.format(out=out, path=input_path))
+
+
+def _make_folder(out: Path) -> None:
+    """RAISES RecordError: it cannot be made."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -8,11 +8,11 @@ import codecs
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from spacy_tcm.errors import Errors, RecordError, Warnings
 from spacy_tcm.images.load import resolve_inside
@@ -44,6 +44,7 @@ class InputRecord:
     source: "file" or "file:line", the file relative to the input folder.
     image: the photo relative to the image folder, as named or found; None if there is none.
     photo: the same as an absolute path inside the image folder; the file need not exist.
+    bad_path: a photo was named by something that is no path inside the image folder.
     warnings: what the user should know although the record is fine.
     """
 
@@ -52,6 +53,7 @@ class InputRecord:
     text: str
     image: str | None = None
     photo: str | None = None
+    bad_path: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -109,91 +111,171 @@ def _read_file(
 ) -> Iterator[InputRecord | BadInput]:
     readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv}
     try:
-        yield from readers[file.suffix.lower()](file, source, stem, options)
+        encoding = _encoding(file)
+        if encoding == "gb18030" and (line := _private_use(file)):
+            # Not only the records that have them: none of the others can be trusted either.
+            yield BadInput(None, source, Errors.E524.format(line=line))
+            return
+        # Line ends stay as they are. Bytes that cannot be decoded become lone surrogates, so that
+        # only the record they stand in is refused.
+        with open(file, encoding=encoding, errors="surrogateescape", newline="") as stream:
+            yield from readers[file.suffix.lower()](stream, source, stem, options)
     except OSError as error:
         yield BadInput(None, source, Errors.E510.format(error=error.strerror))
 
 
 def _read_txt(
-    file: Path, source: str, stem: str, options: InputOptions
+    stream: IO[str], source: str, stem: str, options: InputOptions
 ) -> Iterator[InputRecord | BadInput]:
-    with _open(file) as stream:
-        if not options.per_line:
-            text = stream.read().rstrip("\r\n")
-            yield _make_record(stem, source, text, None, options)
-            return
-        for number, line in enumerate(stream, start=1):
-            if text := line.rstrip("\r\n"):
-                place = f"{source}:{number}"
-                yield _make_record(f"{stem}-{number}", place, text, None, options)
+    if not options.per_line:
+        text = stream.read().rstrip("\r\n")
+        yield _make_record(stem, source, text, None, options)
+        return
+    for number, line in enumerate(stream, start=1):
+        if text := line.rstrip("\r\n"):
+            place = f"{source}:{number}"
+            yield _make_record(f"{stem}-{number}", place, text, None, options)
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys it was given more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]):
+        super().__init__(pairs)
+        self.keys_given = [key for key, _ in pairs]
 
 
 def _read_jsonl(
-    file: Path, source: str, stem: str, options: InputOptions
+    stream: IO[str], source: str, stem: str, options: InputOptions
 ) -> Iterator[InputRecord | BadInput]:
-    with _open(file) as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            place = f"{source}:{number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                message = Errors.E511.format(cause=f"{error.msg}, column {error.colno}")
-                yield BadInput(None, place, message)
-            except (ValueError, RecursionError) as error:  # endless digits, endless brackets
-                yield BadInput(None, place, Errors.E511.format(cause=type(error).__name__))
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        place = f"{source}:{number}"
+        try:
+            row = json.loads(line, object_pairs_hook=_Object)
+        except json.JSONDecodeError as error:
+            message = Errors.E511.format(cause=f"{error.msg}, column {error.colno}")
+            yield BadInput(None, place, message)
+        except (ValueError, RecursionError) as error:  # endless digits, endless brackets
+            yield BadInput(None, place, Errors.E511.format(cause=type(error).__name__))
+        else:
+            if not isinstance(row, _Object):
+                yield BadInput(None, place, Errors.E518.format(kind=_in_words(row)))
+            elif (field := _repeated(row.keys_given, options)) is not None:
+                yield BadInput(None, place, Errors.E523.format(field=field))
             else:
                 yield _from_fields(row, place, f"{stem}-{number}", options)
 
 
+class _Lines:
+    """The lines of a stream; `ended` when more were asked for than there are."""
+
+    def __init__(self, stream: Iterable[str]):
+        self._lines = iter(stream)
+        self.ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            return next(self._lines)
+        except StopIteration:
+            self.ended = True
+            raise
+
+
 def _read_csv(
-    file: Path, source: str, stem: str, options: InputOptions
+    stream: IO[str], source: str, stem: str, options: InputOptions
 ) -> Iterator[InputRecord | BadInput]:
     csv.field_size_limit(2**31 - 1)  # the default refuses records of more than 131,072 characters
-    with _open(file) as stream:
-        rows = csv.reader(stream, strict=True)
-        header: list[str] | None = None
-        while True:
-            number = rows.line_num + 1  # where the row begins; quoted cells hold line breaks
-            place = f"{source}:{number}"
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield BadInput(None, place, Errors.E515.format(cause=error))
-                continue
-            if not any(row):
-                continue
-            if header is None:
-                header = [column.strip() for column in row]
-                if options.text_field not in header:
-                    # The column names are not shown: without a header they are a patient's data.
-                    yield BadInput(None, place, Errors.E516.format(field=options.text_field))
-                    return
-            elif len(row) != len(header):
-                message = Errors.E517.format(found=len(row), expected=len(header))
-                yield BadInput(None, place, message)
+    lines = _Lines(stream)
+    rows = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    while True:
+        number = rows.line_num + 1  # where the row begins; quoted cells hold line breaks
+        place = f"{source}:{number}"
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            last = rows.line_num
+            if lines.ended:
+                message = Errors.E522.format(first=number, count=last - number + 1)
             else:
-                fields = dict(zip(header, row, strict=True))
-                yield _from_fields(fields, place, f"{stem}-{number}", options)
+                message = Errors.E515.format(cause=error, first=number, last=last)
+            yield BadInput(None, place, message)
+            continue
+        if not any(row):
+            continue
+        if header is None:
+            header = [column.strip() for column in row]
+            # The column names are not shown: without a header they are a patient's data.
+            if options.text_field not in header:
+                yield BadInput(None, place, Errors.E516.format(field=options.text_field))
+                return
+            if (field := _repeated(header, options)) is not None:
+                yield BadInput(None, place, Errors.E523.format(field=field))
+                return
+        elif len(row) != len(header):
+            message = Errors.E517.format(
+                first=number, last=rows.line_num, found=len(row), expected=len(header)
+            )
+            yield BadInput(None, place, message)
+        else:
+            fields = dict(zip(header, row, strict=True))
+            found = _from_fields(fields, place, f"{stem}-{number}", options)
+            if isinstance(found, InputRecord) and _holds_rows(row):
+                warning = Warnings.W506.format(source=source, first=number, last=rows.line_num)
+                found = _warn(found, warning)
+            yield found
+
+
+def _holds_rows(row: list[str]) -> bool:
+    """Whether a cell goes on with a line that could be a row of the same table.
+
+    A quotation mark that is forgotten swallows rows up to the next one.
+    """
+    separators = len(row) - 1
+    return separators > 0 and any(
+        line.count(",") >= separators for cell in row for line in cell.splitlines()[1:]
+    )
+
+
+def _repeated(names: list[str], options: InputOptions) -> str | None:
+    """The first field we read that is there more than once."""
+    used = (options.text_field, options.id_field, options.image_field)
+    return next((field for field in used if names.count(field) > 1), None)
+
+
+def _in_words(value: Any) -> str:
+    """What kind of JSON value it is that should have been another."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "a text"
+    return "a list" if isinstance(value, list) else "an object"
 
 
 def _from_fields(
-    row: Any, source: str, default_id: str, options: InputOptions
+    row: dict[str, Any], source: str, default_id: str, options: InputOptions
 ) -> InputRecord | BadInput:
     """A record from a JSON object or a table row; checks the types of what JSON brought."""
-    if not isinstance(row, dict):
-        return BadInput(None, source, Errors.E518.format(kind=type(row).__name__))
     record_id = row.get(options.id_field)
+    if isinstance(record_id, float) and record_id.is_integer():
+        record_id = int(record_id)  # 1.0, as spreadsheets write it
     if isinstance(record_id, int) and not isinstance(record_id, bool):
         record_id = str(record_id)
     if record_id is None or record_id == "":
         record_id = default_id
     if not isinstance(record_id, str):
-        kind = type(record_id).__name__
-        message = Errors.E512.format(field=options.id_field, kind=kind)
+        message = Errors.E512.format(field=options.id_field, kind=_in_words(record_id))
         return BadInput(None, source, message)
     if (position := _bad_character(record_id)) is not None:
         message = Errors.E514.format(field=options.id_field, position=position)
@@ -202,9 +284,10 @@ def _from_fields(
         return BadInput(record_id, source, Errors.E519.format(field=options.text_field))
     text = row[options.text_field]
     if not isinstance(text, str):
-        message = Errors.E512.format(field=options.text_field, kind=type(text).__name__)
+        message = Errors.E512.format(field=options.text_field, kind=_in_words(text))
         return BadInput(record_id, source, message)
-    return _make_record(record_id, source, text, row.get(options.image_field) or None, options)
+    image = row.get(options.image_field)
+    return _make_record(record_id, source, text, None if image == "" else image, options)
 
 
 def _make_record(
@@ -214,25 +297,43 @@ def _make_record(
     if (position := _bad_character(text)) is not None:
         message = Errors.E514.format(field=options.text_field, position=position)
         return BadInput(record_id, source, message)
+    blank = () if text.strip() else (Warnings.W505.format(field=options.text_field),)
+    record = InputRecord(record_id, source, text, warnings=blank)
     if options.images is None:
-        unused = (Warnings.W502,) if image is not None else ()
-        return InputRecord(record_id, source, text, warnings=unused)
+        return record if image is None else _warn(record, Warnings.W502)
     if image is not None:
         try:
-            photo = resolve_inside(options.images, image)
-        except RecordError as error:
-            return BadInput(record_id, source, str(error))
-        return InputRecord(record_id, source, text, image, str(photo))
+            image, photo = _named_photo(options.images, image)
+        except RecordError as error:  # the note is good whatever became of its photo
+            warning = Warnings.W504.format(field=options.image_field, cause=error)
+            return replace(_warn(record, warning), bad_path=True)
+        return replace(record, image=image, photo=photo)
     try:
         for suffix in PHOTO_SUFFIXES:
             for image in (record_id + suffix, record_id + suffix.upper()):
-                photo = resolve_inside(options.images, image)
-                if os.path.isfile(photo):
-                    return InputRecord(record_id, source, text, image, str(photo))
+                path = resolve_inside(options.images, image)
+                if os.path.isfile(path):
+                    return replace(record, image=image, photo=str(path))
     except RecordError as error:  # an id need not be a file name: that is no error
-        warning = Warnings.W503.format(cause=error)
-        return InputRecord(record_id, source, text, warnings=(warning,))
-    return InputRecord(record_id, source, text)
+        return _warn(record, Warnings.W503.format(cause=error))
+    return record
+
+
+def _named_photo(images: Path, image: Any) -> tuple[str, str]:
+    """The relative path with "/", which Windows may have written as a backslash, and the whole.
+
+    RAISES RecordError: it is no path, or it leads out of the image folder.
+    """
+    if isinstance(image, str):
+        image = image.replace("\\", "/")
+    path = resolve_inside(images, image)
+    if _bad_character(image) is not None:  # a byte that was not decoded; the system would take it
+        raise RecordError(Errors.E223.format(path=ascii(image[:100])))
+    return image, str(path)
+
+
+def _warn(record: InputRecord, warning: str) -> InputRecord:
+    return replace(record, warnings=(*record.warnings, warning))
 
 
 def _bad_character(text: str) -> int | None:
@@ -244,17 +345,23 @@ def _bad_character(text: str) -> int | None:
     return None
 
 
-def _open(file: Path) -> Any:
-    """The file as text, line ends untouched; bytes that cannot be decoded become lone surrogates,
-    so that only the record they stand in is refused."""
-    return open(file, encoding=_encoding(file), errors="surrogateescape", newline="")
-
-
 def _encoding(file: Path) -> str:
     """UTF-8 (with or without BOM), or GB18030, which Chinese Windows writes."""
     if _decodes(file, "utf-8") or not _decodes(file, "gb18030") or _is_damaged_utf8(file):
         return "utf-8-sig"
     return "gb18030"
+
+
+def _private_use(file: Path) -> int | None:
+    """The first line of a GB18030 file that has private-use characters (U+E000 to U+F8FF).
+
+    GB18030 maps what it leaves free to them: text in Big5 is full of them, real text is not.
+    """
+    with open(file, encoding="gb18030", newline="") as stream:
+        for number, line in enumerate(stream, start=1):
+            if any("\ue000" <= character <= "\uf8ff" for character in line):
+                return number
+    return None
 
 
 def _decodes(file: Path, encoding: str) -> bool:

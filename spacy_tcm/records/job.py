@@ -38,6 +38,7 @@ RECORDS, ERRORS, WARNINGS, SUMMARY = (
 # so it is long; after a failure that breaks the stream, what is left of it goes one by one.
 STRETCH = 1000
 N_SAMPLES = 10
+BAD_PATH = "bad_path"  # why a photo was rejected whose path was not even looked at
 
 Entry = dict[str, Any]
 
@@ -47,7 +48,8 @@ class Summary:
     """What came of a run.
 
     photos: number of records by photo status. entities: number of entities by label.
-    samples, first_errors: the first few entries and the first few errors.
+    error_codes: number of errors by code.
+    samples, first_errors: the first few entries and the first error of each code.
     """
 
     pipeline: dict[str, str]
@@ -58,6 +60,7 @@ class Summary:
     seconds: float = 0.0
     photos: Counter[str] = field(default_factory=Counter)
     entities: Counter[str] = field(default_factory=Counter)
+    error_codes: Counter[str] = field(default_factory=Counter)
     samples: list[Entry] = field(default_factory=list)
     first_errors: list[Entry] = field(default_factory=list)
 
@@ -67,8 +70,10 @@ class Summary:
             self.samples.append(entry)
         if entry["status"] == "error":
             self.errors += 1
-            if len(self.first_errors) < N_SAMPLES:
+            code = entry["error"]["code"]
+            if code not in self.error_codes:
                 self.first_errors.append(entry)
+            self.error_codes[code] += 1
             return
         self.ok += 1
         self.warnings += len(entry["warnings"])
@@ -186,7 +191,10 @@ def _alone(nlp: Language, item: InputRecord | BadInput, failure: _Failure) -> En
 def _ok_entry(item: InputRecord, doc: Doc) -> Entry:
     record = doc._.record
     warnings = [_coded(warning) for warning in item.warnings]
-    if record["tongue"]["status"] == "rejected":
+    if item.bad_path:  # the pipeline saw no photo; the warning came with the input
+        rejected = {"status": "rejected", "reasons": [BAD_PATH], "quality": {}, "attributes": {}}
+        record["tongue"] = rejected
+    elif record["tongue"]["status"] == "rejected":
         reasons = " ".join(describe_reason(reason) for reason in record["tongue"]["reasons"])
         warnings.append(_coded(Warnings.W501.format(reasons=reasons)))
     head = {"schema_version": None, "id": None, "source": item.source, "status": "ok"}
@@ -222,31 +230,36 @@ def write_results(entries: Iterable[Entry], out: Path, meta: dict[str, Any]) -> 
 
     out: a folder, made if need be. It gets ``records.jsonl`` (every entry), ``errors.jsonl`` and
         ``warnings.jsonl`` (id, source, code, message) and ``summary.json``. They replace those of
-        an earlier run when all is done; until then they end in ``.part``.
+        an earlier run when all is done; until then they end in ``.part``. Whatever stops the run
+        before that (an exception, Ctrl-C) leaves the earlier files and no ``.part``.
     meta: ``nlp.meta``.
     """
     summary = Summary({key: meta.get(key, "") for key in ("lang", "name", "version")})
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        records, errors, warnings = (
-            stack.enter_context(_part(out / name).open("w", encoding="utf-8", newline="\n"))
-            for name in (RECORDS, ERRORS, WARNINGS)
-        )
-        for entry in entries:
-            _write_line(records, entry)
-            summary.add(entry)
-            where = {"id": entry["id"], "source": entry["source"]}
-            if entry["status"] == "error":
-                _write_line(errors, {**where, **entry["error"]})
-            else:
-                for warning in entry["warnings"]:
-                    _write_line(warnings, {**where, **warning})
-    summary.seconds = time.perf_counter() - started
-    report = json.dumps(summary.to_json(), ensure_ascii=False, indent=2) + "\n"
-    _part(out / SUMMARY).write_text(report, encoding="utf-8")
-    for name in (RECORDS, ERRORS, WARNINGS, SUMMARY):
-        os.replace(_part(out / name), out / name)
+    try:
+        with contextlib.ExitStack() as stack:
+            records, errors, warnings = (
+                stack.enter_context(_part(out / name).open("w", encoding="utf-8", newline="\n"))
+                for name in (RECORDS, ERRORS, WARNINGS)
+            )
+            for entry in entries:
+                _write_line(records, entry)
+                summary.add(entry)
+                where = {"id": entry["id"], "source": entry["source"]}
+                if entry["status"] == "error":
+                    _write_line(errors, {**where, **entry["error"]})
+                else:
+                    for warning in entry["warnings"]:
+                        _write_line(warnings, {**where, **warning})
+        summary.seconds = time.perf_counter() - started
+        report = json.dumps(summary.to_json(), ensure_ascii=False, indent=2) + "\n"
+        _part(out / SUMMARY).write_text(report, encoding="utf-8")
+        for name in (RECORDS, ERRORS, WARNINGS, SUMMARY):
+            os.replace(_part(out / name), out / name)
+    finally:  # they hold patients' text: none may stay behind
+        for name in (RECORDS, ERRORS, WARNINGS, SUMMARY):
+            _part(out / name).unlink(missing_ok=True)
     return summary
 
 

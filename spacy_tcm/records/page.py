@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from spacy_tcm.errors import Errors, RecordError
 from spacy_tcm.images.load import load_tongue_image, resolve_inside
 from spacy_tcm.images.render import RENDERED
-from spacy_tcm.records.job import RECORDS, SUMMARY, describe_reason
+from spacy_tcm.records.job import BAD_PATH, RECORDS, SUMMARY, describe_reason
 from spacy_tcm.tags import LABELS_ZH, TONGUE_ZH
 
 PER_PAGE = 50
@@ -58,6 +58,13 @@ COLOURS: dict[str, tuple[str, str]] = {
     "SYNDROME": ("#d1bffb", "#734378"),
     "PATHOGENESIS": ("#edcdfe", "#5e3050"),
 }
+# Control characters, which would vanish or (the last two ranges) reorder what is read on the page,
+# as symbols; tab and line ends stay.
+VISIBLE = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n\r"}
+VISIBLE |= {
+    code: f"⟨U+{code:04X}⟩"
+    for code in (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
 STATUS_ZH = {"none": "无照片", "ok": "已使用", "rejected": "未采用", "not_run": "未分析"}
 
 
@@ -80,6 +87,7 @@ def write_pages(out: Path, images: Path | None = None, per_page: int = PER_PAGE)
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_visible,
     )
     template = environment.get_template("page.html.j2")
     entries = _entries(out)
@@ -153,6 +161,11 @@ def _errors(out: Path, per_page: int) -> list[dict[str, Any]]:
     return list(islice(found, MAX_ERRORS))
 
 
+def _visible(value: Any) -> Any:
+    """What a template expression shows; Markup is what the template itself has put together."""
+    return value.translate(VISIBLE) if type(value) is str else value
+
+
 def _near(number: int, n_pages: int) -> list[int]:
     """Pages worth a link: the first, the last and those around this one."""
     around = range(max(1, number - 3), min(n_pages, number + 3) + 1)
@@ -172,7 +185,11 @@ def _card(entry: dict[str, Any], images: Path | None) -> dict[str, Any]:
         "segments": list(segments(entry["text"], entry["entities"])),
         "photo": photo,
         "rendered": rendered,
-        "reasons": [describe_reason(reason) for reason in tongue["reasons"]],
+        "reasons": [
+            describe_reason(reason)
+            for reason in tongue["reasons"]
+            if reason != BAD_PATH  # the warning says more
+        ],
         "attributes": [_attribute(name, found) for name, found in tongue["attributes"].items()],
     }
 

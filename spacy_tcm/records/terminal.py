@@ -37,10 +37,10 @@ def format_summary(
     if summary.first_errors:
         lines += ["", wasabi.color(f"{summary.errors:,} records failed:", fg="red", bold=True)]
         for entry in summary.first_errors:
-            error = entry["error"]
-            lines.append(f"  {entry['source']}: [{error['code']}] {error['message']}")
-        if summary.errors > len(summary.first_errors):
-            lines.append(f"  ... and {summary.errors - len(summary.first_errors):,} more")
+            code, message = entry["error"]["code"], entry["error"]["message"]
+            lines.append(f"  {_printable(entry['source'])}: [{code}] {message}")
+            if (more := summary.error_codes[code] - 1) > 0:
+                lines.append(f"    ... and {more:,} more with {code}")
     return "\n".join([*lines, "", *_totals(summary), "", *_files(summary, out, page)])
 
 

@@ -1,5 +1,6 @@
 """Entities of records against the tokens of a pipeline: what a token-based model cannot learn."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ def check_alignment(
         report.problems += scanned.problems
         if scanned.image is not None:
             report.images += 1
-            if not scanned.image.is_file():
+            if not os.path.isfile(scanned.image):  # False, not OSError, if a name is too long
                 report.missing_images.append(scanned.place)
         if scanned.record is None or scanned.problems:
             continue

@@ -47,18 +47,19 @@ def convert_records(
             raise RecordError(Errors.E343.format(path=target))
         records = outputs.setdefault(target, [])
         for scanned in scan_records(file, label_map=mapped):
-            problems = scanned.problems
-            if scanned.record is not None and not problems:
-                record = scanned.record
-                if definitions is not None:
-                    problems = list(find_field_problems(record, scanned.place, definitions))
-                if record["id"] in first_use:
-                    first = first_use[record["id"]]
-                    raise RecordError(Errors.E316.format(place=scanned.place, first=first))
-                first_use[record["id"]] = file
-                records.append(record)
-            for problem in problems:
-                raise RecordError(problem.message)
+            for problem in scanned.problems:
+                raise RecordError(f"{problem.message}\n{Errors.E346}")
+            record = scanned.record
+            if record is None:
+                continue
+            if definitions is not None:
+                for problem in find_field_problems(record, scanned.place, definitions):
+                    raise RecordError(problem.message)
+            if record["id"] in first_use:
+                first = first_use[record["id"]]
+                raise RecordError(Errors.E316.format(place=scanned.place, first=first))
+            first_use[record["id"]] = file
+            records.append(record)
     Path(out).mkdir(parents=True, exist_ok=True)
     for target, records in outputs.items():
         (write_docbin if docbin else write_jsonl)(target, records)

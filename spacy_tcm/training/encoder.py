@@ -14,13 +14,20 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """The default is TinyBERT's (Jiao et al. 2020): 4 layers, 312 wide, 12 heads."""
+    """The default is TinyBERT's (Jiao et al. 2020): 4 layers, 312 wide, 12 heads.
+
+    RAISES ModelError: the heads do not divide the width.
+    """
 
     hidden: int = 312
     layers: int = 4
     heads: int = 12
     feed_forward: int = 1200
     positions: int = 512
+
+    def __post_init__(self) -> None:
+        if self.hidden % self.heads:
+            raise ModelError(Errors.E408.format(width=self.hidden, heads=self.heads))
 
 
 def build_encoder(
@@ -31,14 +38,14 @@ def build_encoder(
     texts: their characters, after NFKC and lower-casing, become the vocabulary; the text itself
         is never changed, only how the subword tokenizer reads it.
     RETURNS: size of the vocabulary.
-    RAISES ModelError: out is not empty, or there is no text.
+    RAISES ModelError: out is there and no empty folder, or there is no text.
     """
     import torch
     from tokenizers import normalizers
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     shape = shape or EncoderShape()
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError(Errors.E412.format(path=out))
     vocabulary = make_vocabulary(texts)
     if len(vocabulary) == len(_SPECIAL):

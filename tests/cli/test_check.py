@@ -53,3 +53,13 @@ def test_a_corpus_that_is_not_there(tmp_path):
     assert result.exit_code == 1
     assert "[E301]" in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_photo_name_too_long_is_one_missing_photo(tmp_path):
+    long = {**GOOD, "id": "long", "image": "x" * 300 + ".jpg"}
+    result = run(write(tmp_path / "a.jsonl", long, CUT))
+    assert result.exit_code == 1
+    assert "2 records, 1 photos (1 missing)" in result.output
+    assert "line 1, record 'long'" in result.output
+    assert "record 'cut', [2, 6) DOSAGE" in result.output
+    assert "xxx" not in result.output

@@ -130,3 +130,23 @@ def test_never_overwrites_an_input_or_another_output(tmp_path):
     both = run(tmp_path / "a.jsonl", tmp_path / "x" / "a.jsonl", tmp_path / "out")
     assert both.exit_code == 1
     assert "E344" in both.output
+
+
+def test_the_output_is_a_file(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"id": "1", "text": "", "entities": []}), encoding="utf-8")
+    before = path.read_bytes()
+    result = run(path, path)
+    assert result.exit_code == 1
+    assert "[E533]" in result.output
+    assert path.read_bytes() == before
+
+
+def test_the_first_problem_points_to_the_command_that_lists_all(notes, tmp_path):
+    assert "spacy_tcm check" not in run(notes, tmp_path / "out").output
+    path = notes / "a.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("SYMPTOM", "X"), encoding="utf-8")
+    result = run(notes, tmp_path / "out2")
+    assert result.exit_code == 1
+    assert result.output.count("[E313]") == 1
+    assert "`python -m spacy_tcm check`" in result.output

@@ -64,3 +64,11 @@ def test_user_errors_are_one_message(model, corpus, tmp_path):
         assert result.exit_code == 1
         assert f"[{code}]" in result.output
         assert "Traceback" not in result.output
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(model, corpus, tmp_path):
+    for model_or_none in (model, tmp_path / "none"):
+        result = run(model_or_none, corpus, "--output", tmp_path)
+        assert result.exit_code == 1
+        assert "[E534]" in result.output
+        assert "SYMPTOM" not in result.output

@@ -32,3 +32,18 @@ def test_missing_corpus_is_said(tmp_path):
     result = run(tmp_path / "x", "--corpus", tmp_path / "none.jsonl")
     assert result.exit_code == 1
     assert "none.jsonl" in result.output
+
+
+def test_what_cannot_be_made_is_said_before_anything_is_written(tmp_path):
+    corpus = tmp_path / "a.jsonl"
+    corpus.write_text(json.dumps({"id": "a", "text": "舌", "entities": []}), encoding="utf8")
+    before = corpus.read_bytes()
+    for arguments, code in [
+        ((tmp_path / "out", "--corpus", corpus, "--heads", 7), "E408"),
+        ((corpus, "--corpus", corpus), "E412"),
+    ]:
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert f"[{code}]" in result.output
+    assert list(tmp_path.iterdir()) == [corpus]
+    assert corpus.read_bytes() == before

@@ -111,6 +111,33 @@ def test_some_records_fail(model, tmp_path):
     assert "structure_test_bomb" in result.output
 
 
+def test_a_bad_photo_path_does_not_cost_the_note(model, tmp_path):
+    rows = [
+        {"id": "1", "text": "便血", "image": "../example-01.jpg"},
+        {"id": "2", "text": "便血", "image": "..\\images\\example-01.jpg"},
+        {"id": "3", "text": "便血", "image": 3},
+    ]
+    content = "\n".join(json.dumps(row) for row in rows)
+    (tmp_path / "a.jsonl").write_text(content, encoding="utf-8")
+    out = tmp_path / "out"
+    arguments = ("--images", EXAMPLES / "images", "--out", out, "--model", model, "--html")
+    result = run(tmp_path / "a.jsonl", *arguments)
+    assert result.exit_code == 0, result.output
+    for entry in read_lines(out / "records.jsonl"):
+        assert len(entry["entities"]) == 1
+        assert entry["tongue"]["reasons"] == ["bad_path"]
+    assert [w["code"] for w in read_lines(out / "warnings.jsonl")] == ["W504"] * 3
+    assert json.loads((out / "summary.json").read_text())["photos"] == {"rejected": 3}
+
+
+def test_an_unclosed_quotation_mark_shows_in_the_exit_code(model, tmp_path):
+    (tmp_path / "a.csv").write_text('id,text\n1,"便血\n2,舌红\n', encoding="utf-8")
+    result = run(tmp_path / "a.csv", "--out", tmp_path / "out", "--model", model)
+    assert result.exit_code == 1
+    assert "[E522]" in result.output
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["errors"] == 1
+
+
 def test_a_folder_of_all_kinds(model, tmp_path):
     source = tmp_path / "in"
     source.mkdir()
@@ -177,4 +204,7 @@ def test_usage_errors(model, tmp_path, arguments, code):
     result = run(*arguments)
     assert result.exit_code == 2
     assert f"[{code}]" in result.output or not code
-    assert not (tmp_path / "out" / "records.jsonl").exists()
+    assert not (tmp_path / "out").exists()
+    if code == "E504":
+        assert "make demo" in result.output
+        assert "--model training/model-best" in result.output

@@ -16,6 +16,7 @@ from spacy_tcm.records.inputs import (
 
 NOTE = "患者便血3天，\r\n舌红，苔黄腻。"
 PLAIN = InputOptions()
+NOTES = InputOptions(text_field="病历")
 
 
 def read(path, options=PLAIN):
@@ -47,8 +48,14 @@ def test_a_text_file_is_one_record(tmp_path):
     assert record == InputRecord("病历1", "病历1.txt", NOTE)
 
 
-def test_an_empty_text_file_is_an_empty_record(tmp_path):
-    assert read(write(tmp_path / "a.txt", "")) == [InputRecord("a", "a.txt", "")]
+@pytest.mark.parametrize("text", ["", " \n\t", "\u3000"])
+def test_an_empty_text_is_a_record_with_a_warning(tmp_path, text):
+    (record,) = read(write(tmp_path / "a.jsonl", lines({"id": "a", "病历": text})), NOTES)
+    assert (record.id, record.text) == ("a", text)
+    (warning,) = record.warnings
+    assert warning.startswith("[W505] The field '病历' is empty")
+    (record,) = read(write(tmp_path / "a.txt", text))
+    assert [warning[1:5] for warning in record.warnings] == ["W505"]
 
 
 def test_records_per_line_skip_blank_lines(tmp_path):
@@ -115,6 +122,24 @@ def test_undecodable_text_file(tmp_path):
     assert code(bad) == "E514"
 
 
+@pytest.mark.parametrize("suffix", ["txt", "csv", "jsonl"])
+def test_big5_is_not_taken_for_gb18030(tmp_path, suffix):
+    content = {
+        "txt": "\n主訴頭痛，舌紅，脈弦",
+        "csv": "id,text\n1,主訴頭痛，舌紅，脈弦\n2,紅\n",
+        "jsonl": '{"id": "0", "text": ""}\n{"id": "1", "text": "主訴頭痛，舌紅，脈弦"}',
+    }[suffix].encode("big5")
+    assert content.decode("gb18030")
+    (bad,) = read(write(tmp_path / f"a.{suffix}", content))
+    assert (code(bad), bad.source) == ("E524", f"a.{suffix}")
+    assert "Line 2" in bad.message
+
+
+def test_private_use_characters_in_utf8_are_text(tmp_path):
+    (record,) = read(write(tmp_path / "a.txt", "舌红\ue000"))
+    assert record.text == "舌红\ue000"
+
+
 def test_a_file_that_cannot_be_read(tmp_path):
     write(tmp_path / "a.txt", "x")
     (tmp_path / "a.txt").chmod(0)
@@ -164,6 +189,42 @@ def test_ids(tmp_path):
     assert [r.id for r in read(write(tmp_path / "a.jsonl", content))] == ["7", "a-2", "a-3"]
 
 
+def test_whole_numbers_are_ids_however_they_are_written(tmp_path):
+    content = (
+        '{"id": 1.0, "text": "便血"}\n{"id": 2e1, "text": "便血"}\n{"id": 1.5, "text": "便血"}'
+    )
+    first, second, third = read(write(tmp_path / "a.jsonl", content))
+    assert (first.id, second.id, code(third)) == ("1", "20", "E512")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "nothing (null)"),
+        ([], "a list"),
+        ({}, "an object"),
+        (3, "a number"),
+        (False, "true or false"),
+    ],
+)
+def test_what_is_not_text_is_said_in_plain_words(tmp_path, value, words):
+    (bad,) = read(write(tmp_path / "a.jsonl", lines({"id": "a", "text": value})))
+    assert f"'text' is not text: it holds {words}." in bad.message
+    if value != {}:
+        (bad,) = read(write(tmp_path / "b.jsonl", lines(value)))
+        assert f"The line holds {words}," in bad.message
+
+
+@pytest.mark.parametrize("field", ["id", "text", "image"])
+def test_repeated_json_keys(tmp_path, field):
+    row = f'{{"id": "1", "text": "便血", "image": "a", "x": 1, "x": 2, "{field}": "舌红"}}'
+    nested = lines({"id": "2", "text": "便血"})[:-2] + ', "x": {"id": 1, "id": 2}, "x": 3}'
+    bad, good = read(write(tmp_path / "a.jsonl", f"{row}\n{nested}"))
+    assert (code(bad), bad.source) == ("E523", "a.jsonl:1")
+    assert f"'{field}'" in bad.message
+    assert (good.id, good.text) == ("2", "便血")
+
+
 def test_duplicate_ids_across_files(tmp_path):
     write(tmp_path / "a.jsonl", lines({"id": "x", "text": "1"}))
     write(tmp_path / "b.csv", "id,text\nx,2\ny,3\n")
@@ -199,16 +260,64 @@ def test_csv_with_quoted_line_breaks(tmp_path):
 
 
 def test_csv_rows_of_the_wrong_length(tmp_path):
-    found = read(write(tmp_path / "a.csv", "id,text\n1,便血,多\n2\n3,舌红\n"))
-    assert [code(bad) for bad in found[:2]] == ["E517", "E517"]
-    assert [bad.source for bad in found[:2]] == ["a.csv:2", "a.csv:3"]
-    assert found[2].text == "舌红"
+    found = read(write(tmp_path / "a.csv", 'id,text\n1,便血,多\n2\n3,舌红\n4,"a\n5,b",c\n'))
+    assert [r.source for r in found] == ["a.csv:2", "a.csv:3", "a.csv:4", "a.csv:5"]
+    assert found.pop(2).text == "舌红"
+    assert [code(bad) for bad in found] == ["E517"] * 3
+    assert "(lines 5 to 6)" in found[2].message
 
 
 def test_csv_with_broken_quotes(tmp_path):
     found = read(write(tmp_path / "a.csv", 'id,text\n1,"便血"多\n2,舌红\n3,"脉弦\n4,x\n'))
-    assert [code(found[0]), found[1].text, code(found[2])] == ["E515", "舌红", "E515"]
+    assert [code(found[0]), found[1].text, code(found[2])] == ["E515", "舌红", "E522"]
     assert found[2].source == "a.csv:4"  # where the quotation mark stands
+
+
+def test_csv_with_a_quotation_mark_that_is_never_closed(tmp_path):
+    rows = "".join(f"{number},舌红\n" for number in range(3, 10))
+    found = read(write(tmp_path / "a.csv", f'id,text\n1,便血\n2,"便血\n{rows}'))
+    assert [r.id for r in found] == ["1", None]
+    assert (code(found[1]), found[1].source) == ("E522", "a.csv:3")
+    assert "from line 3 to the end of the file (8 lines) was not read" in found[1].message
+
+
+def test_csv_error_names_every_line_that_was_not_read(tmp_path):
+    found = read(write(tmp_path / "a.csv", 'id,text\n1,"便血\n2,脉弦\n3,"舌红"\n4,头痛\n'))
+    assert (code(found[0]), found[1].id) == ("E515", "4")
+    assert "lines 2 to 4 were not read" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("content", "warns"),
+    [
+        ('id,text\n0,便血\n1,"舌红\n2,脉弦\n3,头痛"\n', True),
+        ('id,text,x\n0,便血,\n1,"舌红\n2,脉弦,y\n3,头痛",z\n', True),
+        ('id,text,x\n0,便血,\n1,"舌红\n脉弦,头痛\n",z\n', False),
+        ('id,text\n0,便血\n1,"舌红,\n脉弦，头痛"\n', False),
+        ('text\n便血\n"舌红\n脉弦,头痛"\n', False),
+    ],
+)
+def test_csv_rows_that_may_have_become_one(tmp_path, content, warns):
+    first, second = read(write(tmp_path / "a.csv", content))
+    assert first.warnings == ()
+    assert second.text.startswith("舌红")
+    assert [warning[1:5] for warning in second.warnings] == ["W506"] * warns
+    if warns:
+        assert "'a.csv'" in second.warnings[0]
+        assert "lines 3 to 5" in second.warnings[0]
+        assert "脉弦" not in second.warnings[0]
+
+
+@pytest.mark.parametrize("header", ["id,text,text", "text,id, id ", "text,image,image"])
+def test_csv_with_a_column_twice(tmp_path, header):
+    (bad,) = read(write(tmp_path / "a.csv", f"{header}\n1,便血,舌红\n2,便血,舌红\n"))
+    assert (code(bad), bad.source) == ("E523", "a.csv:1")
+    assert f"'{header.split(',')[2].strip()}'" in bad.message
+
+
+def test_csv_with_an_unused_column_twice(tmp_path):
+    (record,) = read(write(tmp_path / "a.csv", "id,text,x,x,,\n1,便血,,,,\n"))
+    assert record.text == "便血"
 
 
 def test_csv_without_header_does_not_show_the_row(tmp_path):
@@ -237,29 +346,47 @@ def test_photo_by_field_or_by_id(tmp_path):
     for name in ("1.JPG", "2.webp", "sub/3.png"):
         write(images / name, b"x")
     content = lines(
-        {"id": 1, "text": ""},
-        {"id": 2, "text": "", "image": ""},
-        {"id": "x", "text": "", "image": "sub/3.png"},
-        {"id": "y", "text": "", "image": "gone.jpg"},
-        {"id": "z", "text": ""},
+        {"id": 1, "text": "便血"},
+        {"id": 2, "text": "便血", "image": ""},
+        {"id": "x", "text": "便血", "image": "sub/3.png"},
+        {"id": "w", "text": "便血", "image": "sub\\3.png"},
+        {"id": "y", "text": "便血", "image": "gone.jpg"},
+        {"id": "z", "text": "便血"},
     )
     found = read(write(tmp_path / "a.jsonl", content), InputOptions(images))
-    assert [r.image for r in found] == ["1.JPG", "2.webp", "sub/3.png", "gone.jpg", None]
-    assert found[2].photo == str((images / "sub" / "3.png").resolve())
-    assert found[4].photo is None
-    assert not any(r.warnings for r in found)
+    third = "sub/3.png"
+    assert [r.image for r in found] == ["1.JPG", "2.webp", third, third, "gone.jpg", None]
+    assert found[2].photo == found[3].photo == str((images / "sub" / "3.png").resolve())
+    assert found[5].photo is None
+    assert not any(r.warnings or r.bad_path for r in found)
 
 
-def test_photos_outside_the_image_folder(tmp_path):
+def test_photos_outside_the_image_folder_cost_only_the_photo(tmp_path):
     images = tmp_path / "images"
     secret = write(tmp_path / "secret.jpg", b"x")
     write(images / "in.jpg", b"x")
     (images / "link.jpg").symlink_to(secret)
-    paths = ["../secret.jpg", str(secret), "link.jpg", "a\0b", "..\\secret.jpg", 7, ["in.jpg"]]
+    paths = ["../secret.jpg", str(secret), "link.jpg", "a\0b", "..\\secret.jpg"]
+    paths += ["C:\\secret.jpg", "\\\\server\\secret.jpg", "\ud800", 7, 0, False, ["in.jpg"]]
     rows = [{"id": str(i), "text": "便血", "image": path} for i, path in enumerate(paths)]
-    found = read(write(tmp_path / "a.jsonl", lines(*rows)), InputOptions(images))
-    assert all(code(bad).startswith("E22") for bad in found)
-    assert [bad.id for bad in found] == list("0123456")
+    content = "\n".join(json.dumps(row) for row in rows)
+    found = read(write(tmp_path / "a.jsonl", content), InputOptions(images))
+    assert [r.id for r in found] == [str(i) for i in range(len(paths))]
+    for record in found:
+        assert (record.text, record.image, record.photo) == ("便血", None, None)
+        assert record.bad_path
+        (warning,) = record.warnings
+        assert warning.startswith("[W504] The field 'image' names no usable photo")
+        assert "[E22" in warning
+
+
+def test_a_photo_named_in_bytes_that_are_no_text(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    content = "id,text,image\n1,便血便血,".encode() + b"\xff.jpg\n"
+    (record,) = read(write(tmp_path / "a.csv", content), InputOptions(images))
+    assert (record.text, record.bad_path, record.image) == ("便血便血", True, None)
+    assert record.warnings[0].encode()  # can be written
 
 
 def test_an_id_that_is_no_file_name_is_no_error(tmp_path):
@@ -273,7 +400,7 @@ def test_an_id_that_is_no_file_name_is_no_error(tmp_path):
 
 
 def test_a_named_photo_without_an_image_folder_is_a_warning(tmp_path):
-    file = write(tmp_path / "a.jsonl", lines({"text": "", "image": "1.jpg"}))
+    file = write(tmp_path / "a.jsonl", lines({"text": "便血", "image": "1.jpg"}))
     (record,) = read(file)
     assert record.photo is None
     assert record.warnings[0].startswith("[W502]")

@@ -113,6 +113,21 @@ def test_entries_are_complete_and_in_order(nlp, photo):
     assert fourth["error"]["code"] == "E513"
 
 
+def test_a_bad_photo_path_costs_only_the_photo(nlp):
+    warning = "[W504] The field 'image' names no usable photo."
+    items = [InputRecord("a", "x", "便血", bad_path=True, warnings=(warning,))]
+    (entry,) = annotate(nlp, items)
+    assert (entry["status"], entry["image"]) == ("ok", None)
+    assert [e["text"] for e in entry["entities"]] == ["便血"]
+    assert entry["tongue"] == {
+        "status": "rejected",
+        "reasons": ["bad_path"],
+        "quality": {},
+        "attributes": {},
+    }
+    assert [w["code"] for w in entry["warnings"]] == ["W504"]
+
+
 @pytest.mark.parametrize("component", FAILING)
 @pytest.mark.parametrize("where", [{0}, {5}, {19}, {3, 4, 11}, set(range(20))])
 def test_a_failing_component_costs_only_its_record(nlp, component, where):
@@ -265,7 +280,19 @@ def test_an_interrupted_run_leaves_the_earlier_results(nlp, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_results(entries(), tmp_path, META)
     assert (tmp_path / "records.jsonl").read_bytes() == before
-    assert "舌红" in (tmp_path / "records.jsonl.part").read_text(encoding="utf-8")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json"] + [".jsonl"] * 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, GeneratorExit])
+def test_a_run_that_breaks_leaves_no_text_behind(nlp, tmp_path, error):
+    def entries():
+        yield from annotate(nlp, records("舌红"))
+        assert (tmp_path / "out" / "records.jsonl.part").is_file()
+        raise error
+
+    with pytest.raises(error):
+        write_results(entries(), tmp_path / "out", META)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_records_are_read_only_as_they_are_needed(nlp, monkeypatch):
@@ -293,7 +320,7 @@ def test_only_a_few_entries_are_kept(tmp_path):
         for number in range(200):
             status = "ok" if number % 2 else "error"
             entry = WatchedEntry(id=str(number), source="x", status=status, entities=[])
-            entry |= {"warnings": [], "tongue": {"status": "none"}, "error": {}}
+            entry |= {"warnings": [], "tongue": {"status": "none"}, "error": {"code": "E511"}}
             watched.append(weakref.ref(entry))
             yield entry
 

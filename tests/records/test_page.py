@@ -108,6 +108,28 @@ def test_html_in_a_record_stays_text(tmp_path, hostile):
     assert not {"script", "iframe", "img"} & {tag for tag, _ in page.tags}
 
 
+def test_a_bad_photo_path_is_explained_once(nlp, tmp_path):
+    warning = "[W504] The field 'image' names no usable photo."
+    items = [InputRecord("a", "x", "便血", bad_path=True, warnings=(warning,))]
+    (html,) = write(nlp, items, tmp_path, tmp_path)
+    assert html.count("W504 The field") == 1
+    assert "bad_path" not in html
+    assert "未采用" in html
+
+
+def test_control_characters_are_seen(nlp, tmp_path):
+    text = "便血\x1b[31m\0\x7f\u202e舌红\u2066。\t\n脉弦"
+    items = [InputRecord("a\u202eb", "x\x1b", text), BadInput(None, "c\x07", "[E511] \u2069")]
+    (html,) = write(nlp, items, tmp_path)
+    assert Page(html).texts == ["便血␛[31m␀⟨U+007F⟩⟨U+202E⟩舌红⟨U+2066⟩。\t\n脉弦"]
+    assert "a⟨U+202E⟩b" in html
+    assert "c␇" in html
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", html)
+    assert '<nav class="pager"' not in html
+    kept = json.loads((tmp_path / "records.jsonl").read_text(encoding="utf-8").split("\n")[0])
+    assert (kept["id"], kept["text"]) == ("a\u202eb", text)
+
+
 def test_page_needs_nothing_else(nlp, tmp_path):
     (html,) = write(nlp, [InputRecord("a", "a.txt", "便血")], tmp_path)
     page = Page(html)
@@ -143,6 +165,9 @@ def test_photo_is_small_clean_and_called_rendered(nlp, tmp_path):
             assert photo.size == (360, 270)
             assert not photo.getexif()
     assert ["rendered</span>" in card for card in cards] == [True, False, False]
+    unproven = "自动识别，未经真实照片验证，勿用于诊断"
+    assert [unproven in card for card in cards] == [False, True, False]
+    assert "not validated on real photos" in cards[1]
     assert "淡红 70%" in cards[0]
     assert "损" in cards[2] or "damaged" in cards[2]
 

@@ -64,15 +64,19 @@ def test_table_is_aligned_and_fits(nlp, tmp_path):
 def test_many_records_are_cut_short(nlp, tmp_path):
     items = [InputRecord(str(i), "x", "便血") for i in range(1500)]
     items += [BadInput(None, f"a:{i}", "[E511] Bad.") for i in range(15)]
+    items.append(BadInput(None, "a:99", "[E515] Worse."))
     summary = write_results(annotate(nlp, items), tmp_path, META)
     shown = plain(format_summary(summary, tmp_path, width=80))
-    assert "... and 1,505 more" in shown
-    assert "... and 5 more" in shown
+    assert "... and 1,506 more" in shown
+    assert shown.count("[E511] Bad.") == 1
+    assert "... and 14 more with E511" in shown
+    assert "a:99: [E515] Worse." in shown
+    assert "more with E515" not in shown
     assert len(shown.splitlines()) < 40
 
 
 def test_control_characters_do_not_reach_the_terminal(nlp, tmp_path):
     nlp.get_pipe("entity_ruler").add_patterns([{"label": "X", "pattern": [{"TEXT": "\x1b"}]}])
-    items = [InputRecord("a\x1b[31m\n", "x", "\x1b便血")]
+    items = [InputRecord("a\x1b[31m\n", "x", "\x1b便血"), BadInput(None, "\x07", "[E511] Bad.")]
     summary = write_results(annotate(nlp, items), tmp_path, META)
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", plain(format_summary(summary, tmp_path)))

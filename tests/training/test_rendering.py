@@ -38,6 +38,41 @@ def test_command_writes_photos_and_a_corpus_that_finds_them(tmp_path):
     assert bare == records[2]
 
 
+def invoke(*arguments):
+    app = typer.Typer()
+    app.command()(render)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_outputs_that_cannot_be_written_are_said_before_the_work(tmp_path):
+    source, photos = tmp_path / "a.jsonl", tmp_path / "photos"
+    source.write_text(json.dumps(record("w1")), encoding="utf-8")
+    before = source.read_bytes()
+    for arguments, code in [
+        ((source, source, "--corpus-out", tmp_path / "b.jsonl"), "E533"),
+        ((source, photos, "--corpus-out", tmp_path), "E534"),
+    ]:
+        result = invoke(*arguments)
+        assert result.exit_code == 1
+        assert f"[{code}]" in result.output
+    assert list(tmp_path.iterdir()) == [source]
+    assert source.read_bytes() == before
+
+
+def test_says_why_no_photo_was_rendered(tmp_path):
+    source = tmp_path / "a.jsonl"
+    outputs = (tmp_path / "photos", "--corpus-out", tmp_path / "b.jsonl", "--size", 32)
+    given = {"id": "1", "text": "", "entities": [], "tongue": {"fissure": "light"}}
+    source.write_text(json.dumps(given), encoding="utf-8")
+    result = invoke(source, *outputs)
+    assert result.exit_code == 0
+    assert "1 records, 0 rendered photos" in result.output
+    assert f"[W531] No record of {source} has" in result.output
+    assert '{"tongue": {"舌色"' in result.output
+    source.write_text(json.dumps(record("w1")), encoding="utf-8")
+    assert "[W531]" not in invoke(source, *outputs).output
+
+
 def test_a_photo_depends_on_id_and_seed_not_on_place(tmp_path):
     def drawn(name: str, *ids: str, seed: int = 0) -> bytes:
         records = [record(record_id) for record_id in ids]
