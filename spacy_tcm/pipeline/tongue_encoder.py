@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Any
 
 import numpy
-from spacy.errors import Errors as SpacyErrors
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
@@ -272,11 +271,6 @@ class TongueEncoder(TrainablePipe):
             "tongue_acc": sum(right.values()) / sum(total.values()),
             "tongue_acc_per_type": {name: right[name] / total[name] for name in total},
         }
-
-    def add_label(self, label: str) -> int:
-        raise NotImplementedError(
-            SpacyErrors.E931.format(parent="TongueEncoder", method="add_label", name=self.name)
-        )
 
 
 def _softmax(x: Any) -> Any:
