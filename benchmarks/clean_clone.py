@@ -3,8 +3,8 @@
     python benchmarks/clean_clone.py OUT.json [TARGET ...]
 
 Only Python, make and git are needed. Each target's time includes what it sets up first; downloads
-come from pip's cache where it has them. Times depend on the machine and the network. Targets that OUT.json
-holds already and that are not run again are kept.
+come from pip's cache where it has them. Times depend on the machine and the network. Targets that
+OUT.json holds already and that are not run again are kept.
 """
 
 import argparse
