@@ -221,13 +221,19 @@ def _without(matches: list[Match], wins: list[Match], length: int) -> list[Match
     return [match for match in matches if 1 not in taken[match[0] : match[1]]]
 
 
-def check_text(text: str) -> None:
-    """RAISES TCMError: the text holds a lone surrogate, so it is not valid Unicode."""
+def find_surrogate(text: str) -> int | None:
+    """Where a lone surrogate stands: half a character, or a byte that could not be decoded."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        # Not "from error": that exception carries the text.
-        raise TCMError(Errors.E108.format(position=error.start)) from None
+        return error.start
+    return None
+
+
+def check_text(text: str) -> None:
+    """RAISES TCMError: the text holds a lone surrogate, so it is not valid Unicode."""
+    if (position := find_surrogate(text)) is not None:
+        raise TCMError(Errors.E108.format(position=position))
 
 
 def read_tables(paths: Paths) -> list[Entry]:

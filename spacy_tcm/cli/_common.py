@@ -60,14 +60,18 @@ def _check_permission(path: Path) -> None:
         raise RecordError(Errors.E535.format(path=path))
 
 
-def load_pipeline(model: str, n_process: int = 1) -> "Language":
+def limit_threads(n_process: int) -> None:
+    """With worker processes, one thread each: forked ones deadlock in libraries that have started
+    threads before. Call it before anything imports spaCy, since torch reads this when imported."""
+    if n_process > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def load_pipeline(model: str) -> "Language":
     """A trained pipeline by folder or package name. RAISES ModelError: it cannot be loaded."""
     import spacy
 
-    if n_process > 1:
-        # Forked workers deadlock in libraries that have started threads before.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         return spacy.load(model)
     except (OSError, ValueError, ImportError, KeyError) as error:

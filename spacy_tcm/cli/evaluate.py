@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from wasabi import table
 
-from spacy_tcm.cli._common import check_output_file, exits_cleanly, load_pipeline
+from spacy_tcm.cli._common import check_output_file, exits_cleanly, limit_threads, load_pipeline
 
 
 @exits_cleanly
@@ -30,12 +30,13 @@ def evaluate(
     Spans are compared by character offsets with the gold as written, exactly (P, R, F) and by
     overlap (same label, at least one character in common).
     """
+    limit_threads(n_process)
     from spacy_tcm.training.evaluation import evaluate_records
     from spacy_tcm.training.reading import read_records, read_with_images
 
     if output is not None:
         check_output_file(output)  # before the scoring, which takes long
-    nlp = load_pipeline(model, n_process)
+    nlp = load_pipeline(model)
     metrics = evaluate_records(
         nlp,
         read_with_images(corpus, image_root=images),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from spacy_tcm.cli._common import load_pipeline
+from spacy_tcm.cli._common import limit_threads, load_pipeline
 from spacy_tcm.errors import Errors, RecordError, TCMError
 
 
@@ -54,6 +54,7 @@ def structure(
     summary.json, in place of those of an earlier run. Exit code: 0 all went well, 1 some records
     failed (the results are there), 2 the job could not start.
     """
+    limit_threads(n_process)
     from spacy_tcm.records.inputs import InputOptions, count_inputs, find_files, read_inputs
     from spacy_tcm.records.job import annotate, write_results
     from spacy_tcm.records.page import count_pages, remove_pages, write_pages
@@ -63,7 +64,7 @@ def structure(
     try:
         left_out = find_files(input_path)[1]
         _check_folders(input_path, images, out)
-        nlp = load_pipeline(model, n_process)
+        nlp = load_pipeline(model)
         _make_folder(out)  # last, so that a job that cannot start leaves none behind
     except TCMError as error:
         typer.echo(str(error), err=True)

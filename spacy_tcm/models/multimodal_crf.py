@@ -10,7 +10,7 @@ from thinc.types import Floats2d, Floats3d
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.models.lexicon_features import LexiconFeatures
 from spacy_tcm.models.weights import set_module, wrap_torch
-from spacy_tcm.tags import LABELS, tag_names
+from spacy_tcm.tags import LABELS, PREFIXES
 from spacy_tcm.types import TongueFeatures
 
 MultimodalModel = Model[list[Doc], list[Floats2d]]
@@ -101,7 +101,7 @@ def _init(model: MultimodalModel, X: list[Doc] | None = None, Y=None) -> None:
         "tags": n_tags,
     }
     set_module(tagger, _build_tagger(arch))
-    set_module(crf, _build_crf({"n_labels": (n_tags - 1) // len(tag_names(["X"])[1:])}))
+    set_module(crf, _build_crf({"n_labels": (n_tags - 1) // len(PREFIXES)}))
 
 
 def _forward(model: MultimodalModel, docs: list[Doc], is_train: bool):

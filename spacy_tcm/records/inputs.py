@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from spacy_tcm.errors import Errors, RecordError, Warnings
 from spacy_tcm.images.load import resolve_inside
+from spacy_tcm.lexicon import find_surrogate
 
 SUFFIXES = (".txt", ".jsonl", ".csv")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -277,7 +278,7 @@ def _from_fields(
     if not isinstance(record_id, str):
         message = Errors.E512.format(field=options.id_field, kind=_in_words(record_id))
         return BadInput(None, source, message)
-    if (position := _bad_character(record_id)) is not None:
+    if (position := find_surrogate(record_id)) is not None:
         message = Errors.E514.format(field=options.id_field, position=position)
         return BadInput(None, source, message)
     if options.text_field not in row:
@@ -294,7 +295,7 @@ def _make_record(
     record_id: str, source: str, text: str, image: Any, options: InputOptions
 ) -> InputRecord | BadInput:
     """Check the text and find the photo."""
-    if (position := _bad_character(text)) is not None:
+    if (position := find_surrogate(text)) is not None:
         message = Errors.E514.format(field=options.text_field, position=position)
         return BadInput(record_id, source, message)
     blank = () if text.strip() else (Warnings.W505.format(field=options.text_field),)
@@ -327,22 +328,13 @@ def _named_photo(images: Path, image: Any) -> tuple[str, str]:
     if isinstance(image, str):
         image = image.replace("\\", "/")
     path = resolve_inside(images, image)
-    if _bad_character(image) is not None:  # a byte that was not decoded; the system would take it
+    if find_surrogate(image) is not None:  # a byte that was not decoded; the system would take it
         raise RecordError(Errors.E223.format(path=ascii(image[:100])))
     return image, str(path)
 
 
 def _warn(record: InputRecord, warning: str) -> InputRecord:
     return replace(record, warnings=(*record.warnings, warning))
-
-
-def _bad_character(text: str) -> int | None:
-    """Where a lone surrogate stands: half a character, or a byte that could not be decoded."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return error.start
-    return None
 
 
 def _encoding(file: Path) -> str:
