@@ -145,6 +145,24 @@ class Errors:
         "[E346] That is the first problem, and nothing was written. `python -m spacy_tcm check` lists "
         "everything that is wrong in the files as they are."
     )
+    E350 = "[E350] There is no corpus to mix. Give at least one in [corpora]."
+    E360 = "[E360] The augmenter's setting '{name}' must be from 0 to 1, not {value}. Correct it."
+    E361 = (
+        "[E361] This augmenter needs the package '{package}'. Install it with "
+        "`pip install spacy-tcm[train]`, or take the augmenter out of the config."
+    )
+    E362 = "[E362] Entities cannot be replaced by label: {labels} is none of the 23 labels."
+    E363 = (
+        "[E363] There is no term to replace entities of {labels} by. Give a lexicon or a corpus with "
+        "Chinese terms of these labels."
+    )
+    E364 = (
+        "[E364] There is no variant '{variant}' of traditional characters. Use one of {variants}."
+    )
+    E365 = "[E365] A chance is given for {unknown}, but the steps are called {steps}. Correct the name."
+    E366 = (
+        "[E366] The step '{name}' is no augmenter. Name one by @misc, such as spacy_tcm.typos.v1."
+    )
     # 4xx: models and components
     E401 = "[E401] The {name} layer has no weights yet. Call nlp.initialize() or load a pipeline first."
     E402 = (
@@ -186,6 +204,67 @@ class Errors:
     )
     E413 = "[E413] max_subwords must be at least 1, not {found}. Change the span getter's settings."
     E414 = "[E414] There is no text to take a vocabulary from. Give records or lexicon tables."
+    E415 = "[E415] The domain texts hold nothing to train on. Give records or texts with --domain."
+    E416 = "[E416] '{path}' is no kind of text that is read. Give a file that ends in {suffixes}."
+    E417 = (
+        "[E417] '{path}' cannot be read as text ({cause}). Give UTF-8 text, or JSON lines with a field "
+        "`text`."
+    )
+    E418 = (
+        "[E418] {path} was begun with other settings ({names}). Give the same ones to go on with it, "
+        "or another folder."
+    )
+    E419 = "[E419] The checkpoint in {path} is damaged ({cause}). Remove it to begin again."
+    E425 = (
+        "[E425] Texts of {length} subwords are longer than the {positions} that the encoder reads. "
+        "Choose a smaller --length."
+    )
+    E426 = "[E426] There is no device '{device}' ({cause}). Choose another --device, such as cpu."
+    E427 = (
+        "[E427] The teacher has {teacher} layers, which the student's {student} do not divide. Choose "
+        "a student with one of {fits}."
+    )
+    E428 = (
+        "[E428] The encoder '{name}' cannot be loaded ({cause}). Give a Hugging Face folder, or the "
+        "name of a hub model if there is a network."
+    )
+    E429 = (
+        "[E429] The tokenizer of '{name}' lacks what masked language modelling needs: a fast version, "
+        "a mask and a padding token. Choose another teacher."
+    )
+    E430 = (
+        "[E430] '{name}' is a student of type '{kind}', but it must be an ordinary BERT. Give another "
+        "--student, or none to make a new one."
+    )
+    E431 = (
+        "[E431] The student '{name}' has not the teacher's vocabulary. Give another --student, or none "
+        "to make a new one."
+    )
+    E440 = (
+        "[E440] Record {id!r}: a teacher cuts its text into other tokens. Train student and teacher "
+        "with one tokenizer setting."
+    )
+    E441 = (
+        "[E441] The teacher '{path}' cannot be used ({cause}). Give the folder of a trained pipeline "
+        "with a multimodal_ner."
+    )
+    E442 = (
+        "[E442] The pipeline has no multimodal_ner called {name!r}. Give a pipeline that has one."
+    )
+    E443 = "[E443] The pipeline finds no entity in these records. Give more, or train it further."
+    E420 = (
+        "[E420] overlap must be at least 0 and below half of max_subwords ({most}), not {found}. Change "
+        "the span getter's settings."
+    )
+    E421 = (
+        "[E421] A window of the text has more subwords than the {most} that the encoder reads at once. "
+        "Lower max_subwords in the transformer's get_spans; an encoder without WordPiece makes "
+        "several subwords of one character."
+    )
+    E422 = (
+        "[E422] The encoder has no fast tokenizer, which windows need. Set use_fast = true in the "
+        "transformer's tokenizer_config, or choose an encoder that has one."
+    )
     # 5xx: command line
     E501 = "[E501] There is no file or folder '{path}'. Check the path."
     E502 = (

@@ -41,6 +41,9 @@ LABELS_ZH: dict[str, str] = dict(
     )
 )
 
+# Joins labels in training data where an entity is one of several, as of a coarser scheme.
+ALTERNATIVE = "|"
+
 # Tag ids: 0 is O; label k has B, I, E, S at 1 + 4k .. 4 + 4k.
 OUTSIDE = 0
 PREFIXES = "BIES"

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_tcm.batching import group_by_length
+from spacy_tcm.batching import cut_stretches, group_by_length
 
 
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 100))
@@ -16,3 +16,14 @@ def test_every_item_once_and_padding_bounded(lengths, most):
 
 def test_a_long_record_does_not_pad_the_others():
     assert list(group_by_length([5, 10_000, 6, 4], 100)) == [[3, 0, 2], [1]]
+
+
+@given(st.integers(0, 500), st.integers(1, 60), st.integers(0, 30))
+def test_stretches(length, size, context):
+    parts = cut_stretches(length, size, context)
+    used = [i for part in parts for i in range(part.first, part.last)]
+    assert used == list(range(length))
+    for part in parts:
+        assert 0 < part.last - part.first <= size
+        assert part.start == max(0, part.first - context)
+        assert part.end == min(length, part.last + context)

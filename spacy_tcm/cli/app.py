@@ -2,10 +2,13 @@
 
 import typer
 
+from spacy_tcm.cli.calibrate import calibrate
 from spacy_tcm.cli.check import check
 from spacy_tcm.cli.convert import convert
+from spacy_tcm.cli.distill import distill
 from spacy_tcm.cli.evaluate import evaluate
 from spacy_tcm.cli.init_encoder import init_encoder
+from spacy_tcm.cli.pretrain import pretrain
 from spacy_tcm.cli.render import render
 from spacy_tcm.cli.structure import structure
 
@@ -16,5 +19,15 @@ app = typer.Typer(
     # Variables in a traceback would print the patient's text.
     pretty_exceptions_show_locals=False,
 )
-for command in (structure, convert, check, render, init_encoder, evaluate):
+for command in (
+    structure,
+    convert,
+    check,
+    render,
+    init_encoder,
+    pretrain,
+    distill,
+    evaluate,
+    calibrate,
+):
     app.command()(command)

@@ -25,7 +25,7 @@ def init_encoder(
 ) -> None:
     """Make a TinyBERT with random weights, for configs/multimodal.cfg without internet."""
     from spacy_tcm.lexicon import read_tables
-    from spacy_tcm.training.encoder import EncoderShape, build_encoder
+    from spacy_tcm.training.pretraining.encoder import EncoderShape, build_encoder
     from spacy_tcm.training.reading import read_records
 
     shape = EncoderShape(hidden, layers, heads, feed_forward)

@@ -7,11 +7,16 @@ from spacy.tokens import Doc
 from thinc.api import ArgsKwargs, Model, torch2xp, xp2torch
 from thinc.types import Floats2d, Floats3d
 
+from spacy_tcm.batching import MAX_PADDED, Stretch, cut_stretches, group_by_length
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.models.lexicon_features import LexiconFeatures
 from spacy_tcm.models.weights import set_module, wrap_torch
 from spacy_tcm.tags import LABELS, PREFIXES
 from spacy_tcm.types import TongueFeatures
+
+# A longer record passes the BiLSTM, and is decoded, in parts of so many tokens, each with so many
+# around it: both forget what stands further off, a best path within an entity or two.
+LONGEST, CONTEXT = 2048, 128
 
 MultimodalModel = Model[list[Doc], list[Floats2d]]
 
@@ -119,6 +124,8 @@ def _forward(model: MultimodalModel, docs: list[Doc], is_train: bool):
     else:
         regions, present = ops.alloc3f(len(docs), 1, 0), ops.xp.zeros(len(docs), dtype=bool)
     n_tags = model.get_dim("nO")
+    if not is_train:
+        return _predict(model, docs, vectors, lexicon, regions, present), lambda d_emissions: docs
     full = [i for i, doc in enumerate(docs) if len(doc)]
     emissions = [ops.alloc2f(0, n_tags) for _ in docs]
     if full:
@@ -149,6 +156,45 @@ def _forward(model: MultimodalModel, docs: list[Doc], is_train: bool):
         return backprop_vectors(d_vectors)
 
     return emissions, backprop
+
+
+def _predict(
+    model: MultimodalModel,
+    docs: list[Doc],
+    vectors: list[Floats2d],
+    lexicon: list[Floats2d],
+    regions: Floats3d,
+    present,
+) -> list[Floats2d]:
+    """Emissions as by `_forward`; long docs in stretches, so that memory has a bound."""
+    ops = model.ops
+    emissions = [ops.alloc2f(len(doc), model.get_dim("nO")) for doc in docs]
+    parts = cut_long(docs)
+    for group in group_by_length([part.end - part.start for _, part in parts], MAX_PADDED):
+        some = [parts[g] for g in group]
+        rows = [i for i, _ in some]
+        padded = model.get_ref("tagger").predict(
+            (
+                pad(ops, [vectors[i][part.start : part.end] for i, part in some]),
+                [part.end - part.start for _, part in some],
+                pad(ops, [lexicon[i][part.start : part.end] for i, part in some]),
+                regions[rows],
+                present[rows],
+            )
+        )
+        for row, (i, part) in enumerate(some):
+            used = padded[row, part.first - part.start : part.last - part.start]
+            emissions[i][part.first : part.last] = used
+    return emissions
+
+
+def cut_long(docs: list[Doc]) -> list[tuple[int, Stretch]]:
+    """(number of the doc, part of it), in order; a doc of usual length is one part."""
+    return [
+        (i, part)
+        for i, doc in enumerate(docs)
+        for part in cut_stretches(len(doc), LONGEST, CONTEXT)
+    ]
 
 
 def pad(ops, arrays: list[Floats2d]) -> Floats3d:

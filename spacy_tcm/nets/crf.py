@@ -61,19 +61,42 @@ class BioesCRF(nn.Module):
         crf = self.crf
         return crf.start_transitions, crf.transitions, crf.end_transitions
 
-    def forward(self, emissions: Tensor, mask: Tensor, allowed: Tensor) -> Tensor:
+    def forward(
+        self,
+        emissions: Tensor,
+        mask: Tensor,
+        allowed: Tensor,
+        taught: Tensor | None = None,
+        weight: float = 0.0,
+    ) -> Tensor:
         """Negative log-likelihood of the tags that the annotation allows, summed over the batch.
 
         emissions: (batch, length, tags). mask: (batch, length) bool, true on tokens, first column
             true. allowed: (batch, length, tags) bool; one true tag per token is full annotation,
             several are partial annotation.
-        RETURNS: (1,), ``sum(logZ(emissions) - logZ(emissions where allowed))``.
+        taught: (batch, length, tags) a teacher's posterior of each tag. weight: its share, 0 to 1.
+        RETURNS: (1,), ``sum(logZ(emissions) - logZ(emissions where allowed))``, of which the
+            distillation loss has the share weight: ``logZ(emissions) - <taught, emissions>``, the
+            cross-entropy of the paths under the teacher up to its transitions, which are held
+            fixed. Its gradient by the emissions is (student's posterior - teacher's posterior).
         """
         potentials = self._potentials()
         possible = emissions.masked_fill(~allowed, IMPOSSIBLE)
         everything = _LogNormalizer.apply(*potentials, emissions, mask)
         loss = everything - _LogNormalizer.apply(*potentials, possible, mask)
+        if taught is not None:
+            fixed = [potential.detach() for potential in potentials]
+            everything = _LogNormalizer.apply(*fixed, emissions, mask)
+            agreed = (taught * emissions * mask.unsqueeze(-1)).sum((1, 2))
+            loss = (1 - weight) * loss + weight * (everything - agreed)
         return loss.sum().reshape(1).to(emissions.dtype)
+
+    @torch.no_grad()
+    def posteriors(self, emissions: Tensor, mask: Tensor) -> Tensor:
+        """Posterior of each tag at each token: (batch, length, tags), 0 in the padding."""
+        messages = _forward_backward(*self._potentials(), emissions, mask)
+        found = (messages.alpha * messages.beta).transpose(0, 1) * mask.unsqueeze(-1)
+        return found.to(emissions.dtype)
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
@@ -83,13 +106,21 @@ class BioesCRF(nn.Module):
 
     @torch.no_grad()
     def path_probabilities(
-        self, emissions: Tensor, mask: Tensor, spans: list[list[tuple[int, list[int]]]]
+        self,
+        emissions: Tensor,
+        mask: Tensor,
+        spans: list[list[tuple[int, list[int]]]],
+        temperature: float = 1.0,
     ) -> list[list[float]]:
         """Posterior probability that a run of tags occurs at a place, other tags summed out.
 
-        spans: per sequence, (first token, tag ids). RETURNS: per sequence, one probability each.
+        spans: per sequence, (first token, tag ids). temperature: what all log-potentials are
+            divided by first; above 1, probabilities are less sure of themselves.
+        RETURNS: per sequence, one probability each.
         """
-        messages = _forward_backward(*self._potentials(), emissions, mask)
+        # An impossible step stays impossible at any temperature that makes sense.
+        begin, step_to, end = (potential / temperature for potential in self._potentials())
+        messages = _forward_backward(begin, step_to, end, emissions / temperature, mask)
         alpha, step, beta = (
             x.cpu().numpy() for x in (messages.alpha, messages.step, messages.beta)
         )

@@ -15,12 +15,13 @@ from spacy.vocab import Vocab
 from thinc.api import ArgsKwargs, Config, Model
 from thinc.types import Floats2d, Floats3d
 
-from spacy_tcm.batching import group_by_length
+from spacy_tcm.batching import MAX_PADDED, group_by_length
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
-from spacy_tcm.models.multimodal_crf import pad
+from spacy_tcm.models.multimodal_crf import cut_long, pad
 from spacy_tcm.models.weights import get_module
-from spacy_tcm.tags import OUTSIDE, PREFIXES, spans_to_tags, tag_names, tags_to_spans
+from spacy_tcm.pipeline.teachers import Teachers
+from spacy_tcm.tags import ALTERNATIVE, OUTSIDE, PREFIXES, spans_to_tags, tag_names, tags_to_spans
 
 DEFAULT_CONFIG = Config().from_str(
     """
@@ -49,9 +50,6 @@ upstream = "*"
 
 _BIOES = {"L": "E", "U": "S"}
 
-# Tokens of one padded batch in prediction: about 0.2 GB with 23 labels.
-MAX_PADDED = 16384
-
 # One entity: first token, end token, label, probability.
 Entity = tuple[int, int, str, float]
 
@@ -79,12 +77,13 @@ def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]
 
 
 class MultimodalNER(TrainablePipe):
-    """BiLSTM-CRF over fused token vectors. Sets ``doc.ents``; ``span._.score`` is the exact
-    posterior probability that just this entity, with this label, is there.
+    """BiLSTM-CRF over fused token vectors. Sets ``doc.ents``; ``span._.score`` is the posterior
+    probability that just this entity, with this label, is there: exact under the model, and where
+    the pipeline was calibrated, at the temperature that makes it agree with how often it is right.
 
     Learns from partial annotation: where ``reference._.annotated_labels`` is a list, a token
     outside all entities may still be any label not in it; a token whose entity annotation is
-    missing may be anything.
+    missing may be anything; an entity labelled ``A|B`` is an A or a B.
     """
 
     def __init__(
@@ -100,11 +99,23 @@ class MultimodalNER(TrainablePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {"labels": []}
+        self.cfg: dict[str, Any] = {"labels": [], "temperature": 1.0}
+        self._teachers: Teachers | None = None
+        self._teacher_weight = 0.0
 
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(self.cfg["labels"])
+
+    @property
+    def temperature(self) -> float:
+        """What log-potentials are divided by for ``span._.score``, so that a score says how often
+        such an entity is right; 1 until `training.calibration` has set it."""
+        return self.cfg.get("temperature", 1.0)
+
+    @property
+    def _crf(self) -> Any:
+        return get_module(self.model.get_ref("crf"))
 
     @property
     def label_data(self) -> list[str]:
@@ -125,17 +136,28 @@ class MultimodalNER(TrainablePipe):
         *,
         nlp: Language | None = None,
         labels: list[str] | None = None,
+        teachers: list[str] | None = None,
+        teacher_weight: float = 0.5,
     ) -> None:
-        """labels: all labels, in order; None takes those of the examples, sorted."""
+        """labels: all labels, in order; None takes those of the examples, sorted.
+
+        teachers: folders of trained pipelines with a ``multimodal_ner``. Training then also draws
+            the posterior of each tag to the mean of theirs, with the share teacher_weight of the
+            loss; it teaches also where nothing is annotated. They are not saved with the pipeline.
+        """
         validate_get_examples(get_examples, "MultimodalNER.initialize")
         if labels is None:
-            labels = sorted({ent.label_ for eg in get_examples() for ent in eg.reference.ents})
+            found = {ent.label_ for eg in get_examples() for ent in eg.reference.ents}
+            labels = sorted({label for name in found for label in name.split(ALTERNATIVE)})
         for label in labels:
             self.add_label(label)
         if not self.labels:
             raise ModelError(Errors.E409.format(name=self.name))
         if not self.model.has_dim("nO"):
             self.model.set_dim("nO", len(tag_names(self.labels)))
+        if teachers:
+            self._teachers = Teachers(teachers, self.labels)
+            self._teacher_weight = teacher_weight
         sample = [example.predicted for example in islice(get_examples(), 10)]
         self.model.initialize(X=sample)
 
@@ -154,13 +176,28 @@ class MultimodalNER(TrainablePipe):
         """The entities of docs that have tokens, in one padded batch."""
         if not docs:
             return []
-        padded, mask = self._to_torch(self.model.predict(docs))
-        crf = get_module(self.model.get_ref("crf"))
-        found = [tags_to_spans(path) for path in crf.decode(padded, mask)]
+        emissions = self.model.predict(docs)
+        parts = cut_long(docs)
+        entities: list[list[Entity]] = [[] for _ in docs]
+        for group in group_by_length([part.end - part.start for _, part in parts], MAX_PADDED):
+            some = [parts[g] for g in group]
+            found = self._decode([emissions[i][part.start : part.end] for i, part in some])
+            for (i, part), spans in zip(some, found, strict=True):
+                entities[i] += [
+                    (part.start + start, part.start + end, label, score)
+                    for start, end, label, score in spans
+                    if part.first <= part.start + start < part.last
+                ]
+        return [list(_without_overlap(found)) for found in entities]
+
+    def _decode(self, emissions: list[Floats2d]) -> list[list[Entity]]:
+        """The entities of the best path of each, in one padded batch."""
+        padded, mask = self._to_torch(emissions)
+        found = [tags_to_spans(path) for path in self._crf.decode(padded, mask)]
         runs = [
             [(s, spans_to_tags(e - s, [(0, e - s, k)])) for s, e, k in spans] for spans in found
         ]
-        scores = crf.path_probabilities(padded, mask, runs)
+        scores = self._crf.path_probabilities(padded, mask, runs, self.temperature)
         return [
             [
                 (start, end, self.labels[k], p)
@@ -168,6 +205,19 @@ class MultimodalNER(TrainablePipe):
             ]
             for spans, probabilities in zip(found, scores, strict=True)
         ]
+
+    def posteriors(self, docs: Iterable[Doc]) -> list[Floats2d]:
+        """Posterior probability of each tag at each token, (tokens, tags) per doc."""
+        docs = list(docs)
+        found = [self.model.ops.alloc2f(len(doc), len(tag_names(self.labels))) for doc in docs]
+        for group in group_by_length([len(doc) for doc in docs], MAX_PADDED):
+            full = [i for i in group if len(docs[i])]
+            if full:
+                padded, mask = self._to_torch(self.model.predict([docs[i] for i in full]))
+                batch = self._crf.posteriors(padded, mask).cpu().numpy()
+                for row, i in enumerate(full):
+                    found[i] = batch[row, : len(docs[i])]
+        return found
 
     def set_annotations(self, docs: Iterable[Doc], entities: list[list[Entity]]) -> None:
         for doc, found in zip(docs, entities, strict=True):
@@ -201,7 +251,13 @@ class MultimodalNER(TrainablePipe):
         for row, i in enumerate(full):
             allowed[row, : len(emissions[i])] = torch.from_numpy(self._allowed_tags(examples[i]))
         crf = self.model.get_ref("crf").shims[0]
-        inputs = ArgsKwargs(args=(padded, mask, allowed.to(padded.device)), kwargs={})
+        args: tuple[Any, ...] = (padded, mask, allowed.to(padded.device))
+        if self._teachers is not None:
+            predicted = [examples[i].predicted for i in full]
+            taught = cast(list[Floats2d], self._teachers.posteriors(predicted))
+            believed = pad(self.model.ops, taught)
+            args += (torch.as_tensor(believed, device=padded.device), self._teacher_weight)
+        inputs = ArgsKwargs(args=args, kwargs={})
         loss, backprop = crf.begin_update(inputs)
         weight = torch.ones_like(loss) / len(full)
         d_inputs = backprop(ArgsKwargs(args=((loss,),), kwargs={"grad_tensors": (weight,)}))
@@ -224,9 +280,11 @@ class MultimodalNER(TrainablePipe):
         for i, tag in enumerate(_aligned_tags(example)):
             if tag == "O":
                 allowed[i] = outside
-            elif tag in index:
-                allowed[i] = False
-                allowed[i, index[tag]] = True
+            elif tag is not None:
+                prefix, _, label = tag.partition("-")
+                possible = {f"{prefix}-{one}" for one in label.split(ALTERNATIVE)}
+                if possible <= index.keys():
+                    allowed[i] = [name in possible for name in names]
         return allowed
 
     def _to_torch(self, emissions: list[Floats2d]) -> tuple[Any, Any]:
@@ -238,6 +296,15 @@ class MultimodalNER(TrainablePipe):
         lengths = torch.tensor([len(e) for e in emissions])
         mask = torch.arange(padded.size(1))[None, :] < lengths[:, None]
         return padded, mask.to(padded.device)
+
+
+def _without_overlap(entities: Iterable[Entity]) -> Iterable[Entity]:
+    """In order; of two that the parts of a long record disagree on, the first."""
+    end = 0
+    for entity in sorted(entities):
+        if entity[0] >= end:
+            end = entity[1]
+            yield entity
 
 
 def _aligned_tags(example: Example) -> list[str | None]:

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
+from thinc.compat import has_torch, torch
 
 from spacy_tcm.errors import Errors, TCMError, Warnings
 from spacy_tcm.images.load import REASONS, explain
@@ -109,6 +110,21 @@ class _Failure:
         self.message = self.message or Errors.E520.format(component=name or "nlp", cause=cause)
 
 
+@contextlib.contextmanager
+def _forkable_torch(n_process: int) -> Iterator[None]:
+    """With worker processes, torch computes in one thread meanwhile: a forked worker would wait for
+    ever for the threads that torch started here before, often while the pipeline was loaded."""
+    if n_process == 1 or not has_torch:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def annotate(
     nlp: Language,
     items: Iterable[InputRecord | BadInput],
@@ -118,6 +134,8 @@ def annotate(
 ) -> Iterator[Entry]:
     """Run the pipeline over records.
 
+    batch_size, n_process: as for ``nlp.pipe``. Worker processes compute in one torch thread each,
+        whatever OMP_NUM_THREADS says, and so does this process until the last entry.
     YIELDS: one JSON-able dict per item, in order. All have ``schema_version``, ``id``, ``source``
         and ``status``. With status "ok" they have also ``image``, the rest of
         :func:`~spacy_tcm.records.record.make_record`, and ``warnings``; with status "error",
@@ -129,8 +147,9 @@ def annotate(
     nlp.set_error_handler(failure)  # type: ignore[arg-type]  # typed as always raising
     stream = iter(items)
     try:
-        while stretch := list(islice(stream, STRETCH)):
-            yield from _annotate_stretch(nlp, stretch, failure, batch_size, n_process)
+        with _forkable_torch(n_process):
+            while stretch := list(islice(stream, STRETCH)):
+                yield from _annotate_stretch(nlp, stretch, failure, batch_size, n_process)
     finally:
         nlp.set_error_handler(previous)
 

@@ -3,9 +3,11 @@
 ``spacy.Corpus.v1`` makes the predicted Doc from the text alone and so loses the photo.
 """
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -15,18 +17,25 @@ from spacy.util import logger
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.models.windows import BREAKS
 from spacy_tcm.training.alignment import align_entities
-from spacy_tcm.training.reading import describe_on_doc, read_with_images
+from spacy_tcm.training.augmentation.edits import Augmenter
+from spacy_tcm.training.reading import LabelMap, describe_on_doc, read_with_images
 from spacy_tcm.training.validation import Record
 from spacy_tcm.types import EntityTriple
+
+Unlabelled = Literal["outside", "unknown"]
 
 
 def create_record_corpus(
     path: str | Path | list[str | Path],
     image_root: str | Path | None = None,
     labels: list[str] | None = None,
-    label_map: dict[str, str | None] | None = None,
+    label_map: dict[str, str | list[str] | None] | None = None,
     max_length: int = 0,
     limit: int = 0,
+    unlabelled: Unlabelled = "outside",
+    weight: float = 1.0,
+    augmenter: Augmenter | None = None,
+    seed: int = 0,
 ) -> "RecordCorpus":
     """``spacy_tcm.RecordCorpus.v1`` for ``[corpora]``.
 
@@ -34,9 +43,15 @@ def create_record_corpus(
     image_root: the folder of the photos; default: the folder of each corpus file.
     labels: the labels that the corpus annotates; None: all 23, or the targets of label_map.
         Tokens outside of its entities then say nothing about any other label.
-    label_map: other label names -> ours, or null to drop such entities.
+    label_map: another scheme's label names -> ours, a list of ours (the entity is one of them), or
+        null to drop such entities.
     max_length: longer records are cut into windows of at most so many tokens; 0: never.
     limit: the number of records read; 0: all.
+    unlabelled: what a token outside all entities is: "outside" any label that the corpus annotates,
+        or "unknown" where its annotation is known to be incomplete.
+    weight: how often a pass shows a record: 2.5 is twice, and half of the records a third time,
+        drawn anew for each pass. With max_epochs = -1 spaCy makes a new pass for each epoch.
+    augmenter: changes each record, as shown, anew: (record, random.Random) -> record.
     """
     return RecordCorpus(
         path,
@@ -45,6 +60,10 @@ def create_record_corpus(
         label_map=label_map,
         max_length=max_length,
         limit=limit,
+        unlabelled=unlabelled,
+        weight=weight,
+        augmenter=augmenter,
+        seed=seed,
     )
 
 
@@ -62,9 +81,13 @@ class RecordCorpus:
         *,
         image_root: str | Path | None = None,
         labels: Sequence[str] | None = None,
-        label_map: dict[str, str | None] | None = None,
+        label_map: LabelMap | None = None,
         max_length: int = 0,
         limit: int = 0,
+        unlabelled: Unlabelled = "outside",
+        weight: float = 1.0,
+        augmenter: Augmenter | None = None,
+        seed: int = 0,
     ):
         self.path = path
         self.image_root = image_root
@@ -72,6 +95,10 @@ class RecordCorpus:
         self.label_map = label_map
         self.max_length = max_length
         self.limit = limit
+        self.unlabelled = unlabelled
+        self.weight = weight
+        self.augmenter = augmenter
+        self._random = random.Random(seed)
         self._reported = False
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
@@ -81,12 +108,15 @@ class RecordCorpus:
             self.path, image_root=self.image_root, labels=self.labels, label_map=self.label_map
         )
         total = misaligned = 0
-        for record, image in islice(records, self.limit or None):
-            for window in self._windows(nlp, record):
-                total += len(window["entities"])
-                example, n_misaligned = _make_example(nlp, window, image)
-                misaligned += n_misaligned
-                yield example
+        for original, image in islice(records, self.limit or None):
+            for record in self._shown(original):
+                for window in self._windows(nlp, record):
+                    total += len(window["entities"])
+                    example, n_misaligned = _make_example(nlp, window, image)
+                    if self.unlabelled == "unknown":
+                        example.reference._.annotated_labels = []
+                    misaligned += n_misaligned
+                    yield example
         if misaligned and not self._reported:
             self._reported = True  # once, not after every epoch
             logger.info(
@@ -95,6 +125,13 @@ class RecordCorpus:
                 misaligned,
                 total,
             )
+
+    def _shown(self, record: Record) -> Iterator[Record]:
+        """The record as often as this pass shows it, each time augmented anew."""
+        whole = int(self.weight)
+        times = whole + (self._random.random() < self.weight - whole)
+        for _ in range(times):
+            yield self.augmenter(record, self._random) if self.augmenter else record
 
     def _windows(self, nlp: Language, record: Record) -> Iterable[Record]:
         if self.max_length <= 0:

@@ -77,7 +77,7 @@ def evaluate_records(
     images: Counter[str] = Counter()
     rare_gold = rare_correct = misaligned = n_records = n_characters = n_scored = 0
     score_sum = 0.0
-    docs = _docs(nlp, records)
+    docs = make_docs(nlp, records)
     for doc, record in nlp.pipe(docs, as_tuples=True, batch_size=batch_size, n_process=n_process):
         annotated = record.get("labels")
         gold = [(start, end, label) for start, end, label in record["entities"]]
@@ -129,7 +129,7 @@ def entity_surfaces(records: Iterable[Record]) -> set[str]:
     return {record["text"][start:end] for record in records for start, end, _ in record["entities"]}
 
 
-def _docs(
+def make_docs(
     nlp: Language, records: Iterable[tuple[Record, Path | None]]
 ) -> Iterator[tuple[Doc, Record]]:
     for record, image in records:

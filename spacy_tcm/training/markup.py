@@ -8,6 +8,8 @@ A file holds any number of records::
     {"field id": {"value": ..., "evidence": "..."}}
     --- meta
     {"tongue": {...}, "syndrome": [...]}
+
+The last four lines may be left out together.
 """
 
 import json
@@ -63,17 +65,21 @@ def parse_record(lines: list[str], path: Path, first_line: int = 1) -> Record:
         raise RecordError(Errors.E330.format(place=f"{path}, line {first_line}"))
     while lines[-1].strip() == "":
         lines = lines[:-1]
-    # From the end: text, --- fields, JSON, --- meta, JSON.
-    if len(lines) < 6 or lines[-4] != _FIELDS or lines[-2] != _META:
-        raise RecordError(Errors.E331.format(place=place(0)))
     objects = {}
-    for key, i in (("fields", len(lines) - 3), ("meta", len(lines) - 1)):
+    marked = lines[1:]
+    keyed: tuple[tuple[str, int], ...] = ()
+    if _FIELDS in lines or _META in lines:
+        # From the end: text, --- fields, JSON, --- meta, JSON.
+        if len(lines) < 6 or lines[-4] != _FIELDS or lines[-2] != _META:
+            raise RecordError(Errors.E331.format(place=place(0)))
+        keyed = (("fields", len(lines) - 3), ("meta", len(lines) - 1))
+        marked = lines[1:-4]
+    for key, i in keyed:
         try:
             objects[key] = json.loads(lines[i])
         except json.JSONDecodeError as error:
             message = Errors.E305.format(place=place(i), cause=f"{error.msg}, column {error.colno}")
             raise RecordError(message) from None
-    marked = lines[1:-4]
     for i, line in enumerate(marked, 1):
         if _RESERVED.search(_MARK.sub("", line)):
             raise RecordError(Errors.E332.format(place=place(i)))

@@ -11,7 +11,7 @@ from spacy.vocab import Vocab
 from spacy_tcm.errors import Errors, RecordError
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.images.load import resolve_inside
-from spacy_tcm.tags import LABELS
+from spacy_tcm.tags import ALTERNATIVE, LABELS
 from spacy_tcm.training.markup import read_markup
 from spacy_tcm.training.validation import Problem, Record, find_problems, is_span
 
@@ -22,6 +22,9 @@ SUFFIXES = (".txt", ".jsonl", ".spacy")
 MISALIGNED_KEY = "spacy_tcm.misaligned"
 
 Paths = str | Path | Sequence[str | Path]
+
+# Another scheme's label -> ours, several of ours (the span is one of these), or None to drop it.
+LabelMap = Mapping[str, str | Sequence[str] | None]
 
 
 class Scanned(NamedTuple):
@@ -59,14 +62,15 @@ def read_records(
     paths: Paths,
     *,
     labels: Sequence[str] | None = None,
-    label_map: Mapping[str, str | None] | None = None,
+    label_map: LabelMap | None = None,
 ) -> Iterator[Record]:
     """The valid records of files or folders, one at a time, in order.
 
     labels: what the corpus annotates, where a record does not say so itself (``labels``). Default:
         the targets of ``label_map``, else all 23. A record of a corpus with ``labels`` is given
         the key ``labels``.
-    label_map: other names -> our labels, or None to drop such entities.
+    label_map: see `LabelMap`. Where it names several labels, the entity is given them all, joined
+        by ``ALTERNATIVE``: it is one of them, not known which.
     RAISES RecordError: the first problem, with file, line and record id.
     """
     for record, _ in read_with_images(paths, labels=labels, label_map=label_map):
@@ -78,7 +82,7 @@ def read_with_images(
     *,
     image_root: str | Path | None = None,
     labels: Sequence[str] | None = None,
-    label_map: Mapping[str, str | None] | None = None,
+    label_map: LabelMap | None = None,
 ) -> Iterator[tuple[Record, Path | None]]:
     """Like :func:`read_records`, with the place of each record's photo: see `scan_records`."""
     for scanned in scan_records(paths, image_root=image_root, labels=labels, label_map=label_map):
@@ -93,7 +97,7 @@ def scan_records(
     *,
     image_root: str | Path | None = None,
     labels: Sequence[str] | None = None,
-    label_map: Mapping[str, str | None] | None = None,
+    label_map: LabelMap | None = None,
 ) -> Iterator[Scanned]:
     """All records, each with its problems: nothing is raised for what is wrong with one of them.
 
@@ -101,7 +105,7 @@ def scan_records(
         need not exist; a path that leaves the folder is a problem.
     """
     if labels is None and label_map is not None:
-        labels = sorted({label for label in label_map.values() if label is not None})
+        labels = sorted({label for target in label_map.values() for label in _targets(target)})
     for path in record_files(paths):
         root = path.parent if image_root is None else Path(image_root)
         first_use: dict[str, str] = {}
@@ -130,13 +134,20 @@ def scan_records(
             yield Scanned(path, place, record, image, problems)
 
 
-def _map_labels(record: Record, label_map: Mapping[str, str | None]) -> None:
+def _map_labels(record: Record, label_map: LabelMap) -> None:
     """Rename or drop entities in place; what is malformed is left for the check to find."""
     entities = record.get("entities")
     if not isinstance(entities, list) or not all(is_span(span, 3) for span in entities):
         return
-    mapped = [[start, end, label_map.get(label, label)] for start, end, label in entities]
-    record["entities"] = [span for span in mapped if span[2] is not None]
+    record["entities"] = [
+        [start, end, ALTERNATIVE.join(targets)]
+        for start, end, label in entities
+        if (targets := _targets(label_map.get(label, label)))
+    ]
+
+
+def _targets(target: str | Sequence[str] | None) -> Sequence[str]:
+    return [target] if isinstance(target, str) else target or []
 
 
 # One reader per kind of file: (which unit of the file, the object or why there is none) ---------

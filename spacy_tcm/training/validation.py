@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spacy_tcm.errors import Errors, RecordError
+from spacy_tcm.tags import ALTERNATIVE
 
 Record = dict[str, Any]
 
@@ -109,7 +110,7 @@ def _span_problems(record: Record, place: str, labels: Sequence[str]) -> Iterato
                 yield Problem("offset", message)
             elif field == "entities":
                 sound.append((start, end))
-                if span[2] not in labels:
+                if not set(span[2].split(ALTERNATIVE)) <= set(labels):
                     message = Errors.E313.format(place=place, start=start, end=end, label=span[2])
                     yield Problem("label", message)
             elif field == "qualifiers" and not ((start, end) in sound and span[2] in QUALIFIERS):

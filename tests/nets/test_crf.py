@@ -173,3 +173,53 @@ def test_forbidden_transitions_are_never_decoded():
     _, _, transition = legal_transitions(2)
     path = crf.decode(emissions.float(), mask)[0]
     assert all(transition[a][b] for a, b in pairwise(path))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_posteriors_are_those_of_brute_force(seed):
+    crf, (emissions, mask) = make_crf(seed), make_batch(seed, [3, 2])
+    found = crf.posteriors(emissions, mask)
+    for b, n in enumerate([3, 2]):
+        scores = path_scores(crf, emissions[b, :n])
+        total = log_sum(scores.values())
+        for t in range(n):
+            for tag in range(N_TAGS):
+                through = log_sum([s for path, s in scores.items() if path[t] == tag])
+                assert found[b, t, tag].item() == pytest.approx((through - total).exp().item())
+    assert not found[1, 2].any(), "padding"
+
+
+def test_distillation_draws_posteriors_to_the_teachers():
+    crf, (emissions, mask) = make_crf(0), make_batch(0, [4, 2])
+    anything = torch.ones(emissions.shape, dtype=torch.bool)
+    taught = make_crf(1).posteriors(*make_batch(1, [4, 2]))
+    emissions.requires_grad_(True)
+    loss = crf(emissions, mask, anything, taught, 0.25)
+    (gradient,) = torch.autograd.grad(loss, emissions)
+    assert torch.allclose(gradient, 0.25 * (crf.posteriors(emissions, mask) - taught))
+    # Nothing is annotated, so all there is to learn is the teacher's.
+    assert crf(emissions, mask, anything).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_distillation_leaves_transitions_to_the_annotation():
+    crf, (emissions, mask) = make_crf(0), make_batch(0, [4])
+    outside = torch.zeros(emissions.shape, dtype=torch.bool)
+    outside[..., 0] = True
+    taught = make_crf(1).posteriors(*make_batch(1, [4]))
+    parameters = list(crf.parameters())
+    alone = torch.autograd.grad(crf(emissions, mask, outside).sum(), parameters)
+    shared = torch.autograd.grad(crf(emissions, mask, outside, taught, 0.5).sum(), parameters)
+    for a, b in zip(alone, shared, strict=True):
+        assert torch.allclose(0.5 * a, b)
+
+
+def test_temperature_divides_every_potential():
+    crf, (emissions, mask) = make_crf(0), make_batch(0, [4])
+    runs = [[(1, [1, 3]), (0, [0])]]
+    halved = make_crf(0)
+    with torch.no_grad():
+        for p in halved.parameters():
+            p /= 2
+    assert crf.path_probabilities(emissions, mask, runs, 2.0)[0] == pytest.approx(
+        halved.path_probabilities(emissions / 2, mask, runs)[0]
+    )

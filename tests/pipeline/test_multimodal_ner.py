@@ -7,8 +7,10 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import fix_random_seed, minibatch
 
+from spacy_tcm.batching import MAX_PADDED
 from spacy_tcm.errors import ModelError
 from spacy_tcm.models.weights import get_module
+from spacy_tcm.tags import tag_names
 
 from .conftest import (
     NER,
@@ -309,3 +311,72 @@ def test_text_only_pipeline_trains():
     fix_random_seed(0)
     nlp = make_blank(tongue=False)
     assert train(nlp, make_examples(nlp))["multimodal_ner"] < 0.1
+
+
+def test_an_entity_that_is_one_of_several_labels():
+    nlp = make_blank(tongue=False)
+    examples = make_examples(nlp)
+    reference = examples[1].reference
+    reference.set_ents([Span(reference, 0, 4, label="PULSE|TONGUE")])
+    nlp.initialize(lambda: examples)
+    ner = nlp.get_pipe("multimodal_ner")
+    assert "PULSE|TONGUE" not in ner.labels
+    assert {"PULSE", "TONGUE"} <= set(ner.labels)
+    allowed = ner._allowed_tags(examples[1])
+    names = tag_names(ner.labels)
+    possible = [{names[i] for i in row.nonzero()[0]} for row in allowed[:4]]
+    assert possible[0] == {"B-PULSE", "B-TONGUE"}
+    assert possible[3] == {"E-PULSE", "E-TONGUE"}
+    # A label that the component does not know makes the tokens unknown, not wrong.
+    reference.set_ents([Span(reference, 0, 4, label="PULSE|OTHER")])
+    assert ner._allowed_tags(examples[1])[:4].all()
+
+
+def test_posteriors(trained):
+    docs = [trained.make_doc(text) for text in ("便血3天", "", "脉弦细数，口干")]
+    ner = trained.get_pipe("multimodal_ner")
+    found = ner.posteriors(docs)
+    assert [len(array) for array in found] == [len(doc) for doc in docs]
+    for array in found:
+        assert array.sum(1) == pytest.approx(numpy.ones(len(array)), abs=1e-4)
+    alone = ner.posteriors([docs[0]])[0]
+    assert found[0] == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_long_record_has_the_entities_of_its_parts(trained):
+    """50,000 characters: the same entities in the middle as when it is cut out."""
+    sentences = [text for text, _, _ in RECORDS if text]
+    piece = "。".join([*sentences, "今日来诊，诉如前，余无他苦"]) + "。\n"
+    text = piece * (50_000 // len(piece) + 1)
+    ner = trained.get_pipe("multimodal_ner")
+    largest = 0
+
+    def note(model, inputs, is_train):
+        nonlocal largest
+        largest = max(largest, inputs[0].shape[0] * inputs[0].shape[1])
+        return forward(model, inputs, is_train)
+
+    tagger = ner.model.get_ref("tagger")
+    forward, tagger._func = tagger._func, note
+    try:
+        doc = trained(text)
+    finally:
+        tagger._func = forward
+    assert len(doc) > 45_000
+    assert 0 < largest <= MAX_PADDED
+    begin = len(piece) * 400
+    part = trained(text[begin : begin + 20 * len(piece)])
+    margin = 2 * len(piece)
+    expected = {
+        (s + begin, e + begin, k)
+        for s, e, k in entities(part)
+        if margin <= s and e <= len(part.text) - margin
+    }
+    found = {
+        (s, e, k)
+        for s, e, k in entities(doc)
+        if begin + margin <= s and e <= begin + len(part.text) - margin
+    }
+    assert expected
+    assert found == expected
+    assert all(0 < ent._.score <= 1 for ent in doc.ents)

@@ -1,4 +1,8 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 import weakref
 from itertools import islice
 
@@ -196,6 +200,55 @@ def test_two_processes_give_the_same(nlp, photo):
     two = list(annotate(nlp, items, batch_size=2, n_process=2))
     check_order(two, items)
     assert one == two
+
+
+# Runs by itself, since it can hang, and needs torch with the threads that conftest.py forbids.
+TORCH_SCRIPT = """
+import sys
+import spacy, torch
+from spacy_tcm.records import job
+from spacy_tcm.records.inputs import InputRecord
+from spacy.training import Example
+
+torch.set_num_threads(2)
+nlp = spacy.blank("tcm")
+nlp.add_pipe("tongue_encoder", config={"model": {"image_size": 96, "stem": 4, "inner": [4, 8],
+    "depths": [1, 1], "width": 128}})
+nlp.add_pipe("multimodal_ner")
+reference = nlp.make_doc("便血")
+reference.set_ents([reference.char_span(0, 2, "SYMPTOM")])
+reference._.tongue_labels = {"body_color": "dark"}
+nlp.initialize(lambda: [Example(nlp.make_doc("便血"), reference)])
+
+items = [InputRecord(f"r{i}", "x", "便血，舌红", "a.jpg", sys.argv[1]) for i in range(12)]
+one = list(job.annotate(nlp, items))  # now torch has its threads
+job._alone = None  # what a worker leaves undone is not to be made up for
+two = list(job.annotate(nlp, items, batch_size=3, n_process=2))
+for entries in (one, two):
+    assert [e["id"] for e in entries] == [item.id for item in items]
+    assert {e["tongue"]["status"] for e in entries} == {"ok"}
+assert torch.get_num_threads() == 2
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are not forked here")
+def test_two_processes_after_torch_has_started_threads(photo, tmp_path):
+    # Output into a file, and a process group: hanging workers outlive the process that is killed,
+    # and would keep a pipe open.
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", TORCH_SCRIPT, str(photo)],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            pytest.fail("The workers hang.")
+    assert code == 0, (tmp_path / "log").read_text()
 
 
 def test_stretches_are_joined(nlp, monkeypatch):

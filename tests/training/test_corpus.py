@@ -189,3 +189,23 @@ def test_windows_join_to_the_record_and_lose_no_entity(record, max_length):
         assert window["text"] or windows == [window]
         assert len(doc) <= max_length or all(place in inside for place in places[:max_length])
         offset += len(window["text"])
+
+
+def test_unlabelled_text_may_be_unknown(tmp_path):
+    path = write(tmp_path / "a.jsonl", RECORD)
+    (outside,) = create_record_corpus(path)(NLP)
+    (unknown,) = create_record_corpus(path, unlabelled="unknown")(NLP)
+    assert outside.reference._.annotated_labels is None
+    assert unknown.reference._.annotated_labels == []
+    assert ents(unknown.reference) == ents(outside.reference)
+
+
+def test_a_coarser_label_stands_for_several(tmp_path):
+    record = {"id": "c", "text": "便血，苔薄", "entities": [[0, 2, "finding"], [3, 5, "other"]]}
+    path = write(tmp_path / "a.jsonl", record)
+    label_map = {"finding": ["SYMPTOM", "SIGN"], "other": None}
+    (example,) = create_record_corpus(path, label_map=label_map)(NLP)
+    assert ents(example.reference) == [[0, 2, "SYMPTOM|SIGN"]]
+    assert example.reference._.annotated_labels == ["SIGN", "SYMPTOM"]
+    with pytest.raises(RecordError, match="E313"):
+        list(create_record_corpus(path, label_map={"finding": ["SYMPTOM", "WRONG"]})(NLP))

@@ -11,9 +11,17 @@ from spacy.util import fix_random_seed, load_config
 
 from spacy_tcm.errors import ModelError
 from spacy_tcm.models.weights import get_module
-from spacy_tcm.training.encoder import EncoderShape, build_encoder, make_vocabulary
+from spacy_tcm.training.pretraining.encoder import (
+    RARE,
+    SPECIAL,
+    EncoderShape,
+    build_encoder,
+    make_vocabulary,
+    trim_vocabulary,
+    write_tokenizer,
+)
 
-CONFIG = Path(__file__).parents[2] / "configs" / "multimodal.cfg"
+CONFIG = Path(__file__).parents[3] / "configs" / "multimodal.cfg"
 TEXT = "患者便血３天，VAS 6分。\n舌淡红，苔薄白。"
 SHAPE = EncoderShape(hidden=24, layers=2, heads=4, feed_forward=32, positions=64)
 
@@ -55,6 +63,30 @@ def test_refuses_to_overwrite_and_to_know_nothing(tmp_path, encoder):
         build_encoder(["  "], tmp_path / "x")
 
 
+def test_trimmed_to_what_occurs_often():
+    full = ["[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    full += ["舌", "口", "干", "股", "##舌", "vas", "v", "##as", "."]
+    often, seldom = ["舌ＶＡＳ䗪。"] * RARE, ["口"] * (RARE - 1)
+    trimmed = trim_vocabulary(full, [*often, *seldom])
+    assert trimmed[:8] == [*SPECIAL, "舌", "vas", "v"], "in the order of the full vocabulary"
+    assert set("䗪。") < set(trimmed), "often enough, and not in the full vocabulary"
+    assert not {"口", "干", "股", "##舌", "##as", "[unused1]"} & set(trimmed)
+    assert {"a", "z", "0", "##a", "##9", "(", "."} < set(trimmed), "always"
+    assert len(set(trimmed)) == len(trimmed)
+
+
+def test_what_is_kept_is_read_the_same(tmp_path):
+    full = make_vocabulary(["舌淡红股票，VAS3分"])
+    text = "舌淡红，VAS3分"
+    trimmed = trim_vocabulary(full, [text] * RARE)
+    assert len(trimmed) == len(full) - 2
+    readings = [
+        write_tokenizer(tokens, tmp_path / str(len(tokens)), 512).tokenize(text)
+        for tokens in (full, trimmed)
+    ]
+    assert readings[0] == readings[1] == ["舌", "淡", "红", ",", "v", "##a", "##s", "##3", "分"]
+
+
 @pytest.fixture(scope="module")
 def pipeline(encoder, tmp_path_factory):
     """configs/multimodal.cfg, narrow, trained on two records."""
@@ -73,6 +105,7 @@ def pipeline(encoder, tmp_path_factory):
         "paths.lexicon": None,
         "paths.encoder": str(encoder),
         "components.transformer.model.get_spans.max_subwords": 48,
+        "components.transformer.model.get_spans.overlap": 8,
         "components.tongue_encoder.model.image_size": 32,
         "components.tongue_encoder.model.stem": 4,
         "components.tongue_encoder.model.inner": [4, 4],

@@ -1,0 +1,1 @@
+"""Changed copies of records, to train on. An augmenter takes (record, rng), see `edits`."""

@@ -1,0 +1,58 @@
+"""What a run is made of."""
+
+from dataclasses import dataclass, field
+
+from spacy_tcm.training.pretraining.encoder import EncoderShape
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A checkpoint goes on only with the same settings, except for `CHANGEABLE`.
+
+    steps: updates in all. length: longest text, in subwords. batch_tokens: subwords of one update,
+    padding included; accumulate: parts that it is computed in, which changes the memory it needs
+    and nothing else. share: of the subwords to mask. rate: the highest learning rate, reached after
+    warmup steps; over the last decay share of the steps it falls to 0. domain_weight: how often an
+    epoch shows a domain text.
+    """
+
+    steps: int = 5000
+    length: int = 128
+    batch_tokens: int = 4096
+    accumulate: int = 1
+    share: float = 0.2
+    rate: float = 1e-3
+    warmup: int = 300
+    decay: float = 0.4
+    domain_weight: int = 3
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of an update, the first being 0."""
+        left = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.rate * min(1.0, (step + 1) / max(1, self.warmup), left)
+
+
+CHANGEABLE = ("steps", "accumulate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingSettings(Settings):
+    """shape: of the encoder to make. warm_start: whether it begins with what can be counted."""
+
+    shape: EncoderShape = field(default_factory=EncoderShape)
+    warm_start: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationSettings(Settings):
+    """teacher, student: folders or hub names. shape: of a new student, if none is given.
+    The weights are those of the losses, see `Distillation`; 0 leaves one out."""
+
+    teacher: str
+    student: str | None = None
+    shape: EncoderShape = field(default_factory=EncoderShape)
+    embedding_weight: float = 1.0
+    hidden_weight: float = 1.0
+    attention_weight: float = 1.0
+    mlm_weight: float = 1.0

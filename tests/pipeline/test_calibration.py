@@ -1,0 +1,69 @@
+import json
+
+import numpy
+import pytest
+import spacy
+from typer.testing import CliRunner
+
+from spacy_tcm.cli.app import app
+from spacy_tcm.errors import ModelError
+from spacy_tcm.training.calibration import calibrate, reliability
+
+from .conftest import RECORDS as LEARNT
+
+RECORDS = [
+    ({"id": str(i), "text": text, "entities": [list(entity) for entity in entities]}, None)
+    for i, (text, entities, _) in enumerate(LEARNT)
+]
+# As if the gold of every second entity were another: half of what is found is wrong.
+DOUBTFUL = [({**record, "entities": record["entities"][::2]}, image) for record, image in RECORDS]
+
+
+def test_reliability():
+    sure = [(0.95, True)] * 19 + [(0.95, False)]
+    assert reliability(sure)["expected_calibration_error"] == pytest.approx(0)
+    mixed = [(0.95, False)] * 5 + [(0.15, True)] * 5
+    found = reliability(mixed)
+    assert found["expected_calibration_error"] == pytest.approx(0.5 * 0.95 + 0.5 * 0.85)
+    assert [b["entities"] for b in found["bins"]] == [5, 5]
+    assert reliability([(1.0, True)])["bins"][0]["mean_score"] == 1.0
+
+
+@pytest.fixture
+def pipeline(trained, tmp_path):
+    trained.to_disk(tmp_path / "model")
+    return spacy.load(tmp_path / "model")
+
+
+def test_an_overconfident_pipeline_becomes_less_sure(pipeline, tmp_path):
+    text = LEARNT[0][0]
+    before = [(e.text, e.label_, e._.score) for e in pipeline(text).ents]
+    found = calibrate(pipeline, DOUBTFUL)
+    after = [(e.text, e.label_, e._.score) for e in pipeline(text).ents]
+    assert [e[:2] for e in before] == [e[:2] for e in after], "the entities stay the same"
+    assert numpy.mean([e[2] for e in after]) < numpy.mean([e[2] for e in before])
+    assert found["temperature"] > 1
+    error = "expected_calibration_error"
+    assert found["after"][error] < found["before"][error]
+    assert found["after"]["log_loss"] < found["before"]["log_loss"]
+    # The temperature is saved with the pipeline.
+    pipeline.to_disk(tmp_path / "calibrated")
+    again = spacy.load(tmp_path / "calibrated")(text)
+    assert [e._.score for e in again.ents] == pytest.approx([e[2] for e in after])
+
+
+def test_errors(pipeline):
+    with pytest.raises(ModelError, match="E443"):
+        calibrate(pipeline, [({"id": "1", "text": "", "entities": []}, None)])
+    with pytest.raises(ModelError, match="E442"):
+        calibrate(spacy.blank("tcm"), RECORDS)
+
+
+def test_command(pipeline, tmp_path):
+    corpus = tmp_path / "tune.jsonl"
+    corpus.write_text("".join(json.dumps(record) + "\n" for record, _ in DOUBTFUL))
+    arguments = ["calibrate", str(tmp_path / "model"), str(corpus), str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "Temperature" in result.output
+    assert spacy.load(tmp_path / "out").get_pipe("multimodal_ner").temperature > 1
