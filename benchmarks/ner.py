@@ -1,13 +1,15 @@
-"""Entity scores of the small pipeline, with and without lexicon features, over seeds.
+"""Entity scores: what each part of the training is worth, over seeds.
 
     python benchmarks/ner.py OUT.json CORPUS_DIR [--gold GOLD_DIR] [--seeds 0 1 2] [--jobs 2]
+        [--rows ROW ...]
 
 CORPUS_DIR: made by `spacy project run render` (train, tune and dev.jsonl, images/). GOLD_DIR: holds
-gold23.train.jsonl and gold23.dev.jsonl, real cases that are not part of this repository; without
-it, the rows that need them are skipped. Each row is trained by `spacy train` with
-configs/ner_cpu.cfg. Rows of the train part: the best checkpoint is chosen on the tune part, the
-dev parts are only scored. Rows of all written records: nothing is chosen, the last checkpoint is
-scored, and only on the real dev part. A result that OUT.json holds already is not computed again.
+gold23.train.jsonl and gold23.dev.jsonl, and for the joint rows the other corpora, which are no part
+of this repository; without it, the rows that need them are skipped. Each row is trained by
+`spacy train`'s loop. Rows that keep the dev part out of training: the best checkpoint is chosen on
+the tune part, the dev parts are only scored. Rows trained on everything: nothing is chosen, the
+last checkpoint is scored, and only on the real dev part. A result that OUT.json holds already is
+not computed again.
 """
 
 import argparse
@@ -17,7 +19,9 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,63 +30,181 @@ from time import process_time
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
 WRITTEN, REAL = "written dev", "gold23.dev (real)"
+
+# Files of assets/records added later; the rows of "written" leave them out.
+ADDED = ("classical_cases", "clinic_notes", "modern_cases")
+OTHERS = ("tcm_abstracts", "tcm_web", "drug_leaflets", "consumer_qa")
+
+
+@dataclass(frozen=True)
+class Row:
+    """config: of configs/. everything: trained also on tune, dev and the real training cases.
+    added: with the files `ADDED`. changes: to the config. others: corpora of configs/joint.cfg
+    trained on beside, and what their unmarked text is. augment: one augmentation, by its name."""
+
+    config: str = "ner_cpu.cfg"
+    everything: bool = False
+    added: bool = True
+    changes: dict[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    unlabelled: str = "unknown"
+    augment: str | None = None
+
+
 NO_LEXICON = {"components.multimodal_ner.model.lexicon": False}
-# Row -> trained on all written records and the real cases, changes to the config.
-ROWS: dict[str, tuple[bool, dict[str, Any]]] = {
-    "written train": (False, {}),
-    "written train, no lexicon": (False, NO_LEXICON),
-    "all written + real": (True, {}),
-    "all written + real, no lexicon": (True, NO_LEXICON),
+RANDOM = {"random_encoder": True}
+ALL = {"everything": True}
+ROWS: dict[str, Row] = {
+    "written train": Row(added=False),
+    "written train, no lexicon": Row(added=False, changes=NO_LEXICON),
+    "all written + real": Row(**ALL, added=False),
+    "all written + real, no lexicon": Row(**ALL, added=False, changes=NO_LEXICON),
+    "records train": Row(),
+    "records train, no lexicon": Row(changes=NO_LEXICON),
+    "all records + real": Row(**ALL),
+    "all records + real, no lexicon": Row(**ALL, changes=NO_LEXICON),
+    "all records + real + others, unmarked unknown": Row(**ALL, others=OTHERS),
+    "all records + real + others, unmarked outside": Row(
+        **ALL, others=OTHERS, unlabelled="outside"
+    ),
+    **{
+        f"all records + real, augmented by {name}": Row(**ALL, augment=name)
+        for name in ("replacement", "width", "sections", "traditional", "typos")
+    },
+    "TinyBERT, all records + real": Row("tinybert.cfg", **ALL),
+    "TinyBERT, random weights, all records + real": Row("tinybert.cfg", **ALL, changes=RANDOM),
+    "TinyBERT, records train": Row("tinybert.cfg"),
+}
+
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "replacement": {
+        "@misc": "spacy_tcm.entity_replacement.v1",
+        "lexicon": str(ROOT / "assets" / "lexicon"),
+    },
+    "width": {"@misc": "spacy_tcm.width_variants.v1"},
+    "sections": {"@misc": "spacy_tcm.section_shuffle.v1"},
+    "traditional": {"@misc": "spacy_tcm.traditional_characters.v1"},
+    "typos": {
+        "@misc": "spacy_tcm.typos.v1",
+        "lexicon": str(ROOT / "assets" / "lexicon"),
+    },
 }
 
 
 def train_and_score(
-    corpus: Path, gold: Path | None, row: str, seed: int, steps: int | None
+    corpus: Path, gold: Path | None, name: str, seed: int, steps: int | None
 ) -> dict[str, Any]:
     """Runs in a process of its own: one training, scored on both dev parts."""
     import spacy
     import torch
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train
-    from spacy.util import load_config
 
     from spacy_tcm.training.evaluation import evaluate_records
     from spacy_tcm.training.reading import read_records, read_with_images
 
     torch.set_num_threads(1)
-    everything, changes = ROWS[row]
-    parts = [corpus / "train.jsonl"]
+    row = ROWS[name]
     scored = {WRITTEN: corpus / "dev.jsonl"}
-    if gold is not None:
-        scored[REAL] = gold / "gold23.dev.jsonl"
-        if everything:
-            parts += [corpus / "tune.jsonl", scored.pop(WRITTEN), gold / "gold23.train.jsonl"]
-    overrides = {
-        "paths.train": [str(part) for part in parts],
-        "paths.tune": str(corpus / "tune.jsonl"),
-        "paths.images": str(corpus / "images"),
-        "paths.lexicon": str(ROOT / "assets" / "lexicon"),
-        "system.seed": seed,
-        "training.logger.progress_bar": False,
-        **({"training.max_steps": steps} if steps else {}),
-        **changes,
-    }
     start = process_time()
-    with TemporaryDirectory() as out:
-        nlp = init_nlp(load_config(ROOT / "configs" / "ner_cpu.cfg", overrides=overrides))
-        train(nlp, Path(out), stdout=sys.stderr)
-        nlp = spacy.load(Path(out) / ("model-last" if everything else "model-best"))
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        parts = [corpus / "train.jsonl"]
+        if gold is not None:
+            scored[REAL] = gold / "gold23.dev.jsonl"
+            if row.everything:
+                parts += [corpus / "tune.jsonl", scored.pop(WRITTEN), gold / "gold23.train.jsonl"]
+        training = out / "train.jsonl"
+        training.write_text("".join(_lines(parts, row.added)), encoding="utf8")
+        config = make_config(row, training, corpus, gold, seed, out)
+        if steps:
+            config["training"]["max_steps"] = steps
+        nlp = init_nlp(config)
+        train(nlp, out, stdout=sys.stderr)
+        nlp = spacy.load(out / ("model-last" if row.everything else "model-best"))
         seconds = process_time() - start
         scores = {}
-        for name, path in scored.items():
+        for part, path in scored.items():
             records = read_with_images([path], image_root=corpus / "images")
-            scores[name] = evaluate_records(nlp, records, training=read_records(parts))
+            scores[part] = evaluate_records(nlp, records, training=read_records(training))
     return {
         "train_cpu_seconds": round(seconds),
         "steps": nlp.config["training"]["max_steps"],
         **scores,
     }
+
+
+def make_config(
+    row: Row, training: Path, corpus: Path, gold: Path | None, seed: int, out: Path
+) -> Any:
+    """The config of a row, its paths and changes filled in."""
+    from spacy.util import load_config
+
+    from spacy_tcm.tags import LABELS
+
+    changes = dict(row.changes)
+    if changes.pop("random_encoder", False):
+        changes["paths.encoder"] = str(_randomize(ROOT / "assets" / "encoder", out, seed))
+    elif row.config == "tinybert.cfg":
+        changes["paths.encoder"] = str(ROOT / "assets" / "encoder")
+    overrides = {
+        "paths.train": str(training),
+        "paths.tune": str(corpus / "tune.jsonl"),
+        "paths.images": str(corpus / "images"),
+        "paths.lexicon": str(ROOT / "assets" / "lexicon"),
+        "system.seed": seed,
+        "training.logger.progress_bar": False,
+        **changes,
+    }
+    config = load_config(CONFIGS / row.config, overrides=overrides)
+    records = {**config["corpora"]["train"], "seed": seed}
+    if row.augment is not None:
+        records["augmenter"] = {
+            "@misc": "spacy_tcm.augment.v1",
+            "steps": {row.augment: AUGMENTATIONS[row.augment]},
+            "chances": {row.augment: 0.5},
+        }
+    if row.augment is not None or row.others:
+        others = load_config(CONFIGS / "joint.cfg", interpolate=False)["corpora"]["train"][
+            "corpora"
+        ]
+        mixed = {"records": records}
+        for name in row.others:
+            mixed[name] = {
+                **others[name],
+                "path": str(gold / f"{name}.train.jsonl"),
+                "unlabelled": row.unlabelled,
+                "seed": seed,
+            }
+        config["corpora"]["train"] = {
+            "@readers": "spacy_tcm.MixedCorpus.v1",
+            "corpora": mixed,
+            "seed": seed,
+        }
+        config["training"]["max_epochs"] = -1
+        config["initialize"]["components"]["multimodal_ner"] = {"labels": list(LABELS)}
+    return config
+
+
+def _lines(parts: list[Path], added: bool) -> Iterator[str]:
+    for part in parts:
+        with part.open(encoding="utf8") as lines:
+            for line in lines:
+                if added or json.loads(line).get("file") not in ADDED:
+                    yield line
+
+
+def _randomize(encoder: Path, out: Path, seed: int) -> Path:
+    """The encoder of the same shape and vocabulary with random weights."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    torch.manual_seed(seed)
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(out / "encoder")
+    AutoModel.from_config(AutoConfig.from_pretrained(encoder)).save_pretrained(out / "encoder")
+    return out / "encoder"
 
 
 def summarize(runs: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +299,7 @@ def main() -> None:
         f"{row} #{seed}"
         for seed in args.seeds
         for row in args.rows
-        if (args.gold or not ROWS[row][0]) and f"{row} #{seed}" not in report["runs"]
+        if (args.gold or not ROWS[row].everything) and f"{row} #{seed}" not in report["runs"]
     ]
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(run, keys))
