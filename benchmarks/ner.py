@@ -8,8 +8,10 @@ gold23.train.jsonl and gold23.dev.jsonl, and for the joint rows the other corpor
 of this repository; without it, the rows that need them are skipped. Each row is trained by
 `spacy train`'s loop. Rows that keep the dev part out of training: the best checkpoint is chosen on
 the tune part, the dev parts are only scored. Rows trained on everything: nothing is chosen, the
-last checkpoint is scored, and only on the real dev part. A result that OUT.json holds already is
-not computed again.
+last checkpoint is scored, and only on the real dev part. With --choose, all rows leave out the
+tune part, the dev part and every fourth real training case, and the last checkpoint is scored on
+the tune part and these cases: so are choices made, never on a dev part. A result that OUT.json
+holds already is not computed again.
 """
 
 import argparse
@@ -32,6 +34,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 WRITTEN, REAL = "written dev", "gold23.dev (real)"
+TUNE, QUARTER = "written tune", "a quarter of gold23.train (real)"
+PARTS = (WRITTEN, REAL, TUNE, QUARTER)
 
 # Files of assets/records added later; the rows of "written" leave them out.
 ADDED = ("classical_cases", "clinic_notes", "modern_cases")
@@ -94,7 +98,7 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 
 
 def train_and_score(
-    corpus: Path, gold: Path | None, name: str, seed: int, steps: int | None
+    corpus: Path, gold: Path | None, name: str, seed: int, steps: int | None, choose: bool
 ) -> dict[str, Any]:
     """Runs in a process of its own: one training, scored on both dev parts."""
     import spacy
@@ -112,7 +116,13 @@ def train_and_score(
     with TemporaryDirectory() as folder:
         out = Path(folder)
         parts = [corpus / "train.jsonl"]
-        if gold is not None:
+        if choose and gold is not None:
+            cases = (gold / "gold23.train.jsonl").read_text(encoding="utf8").splitlines(True)
+            parts.append(out / "cases.jsonl")
+            parts[-1].write_text("".join(c for i, c in enumerate(cases) if i % 4), encoding="utf8")
+            scored = {TUNE: corpus / "tune.jsonl", QUARTER: out / "quarter.jsonl"}
+            scored[QUARTER].write_text("".join(cases[::4]), encoding="utf8")
+        elif gold is not None:
             scored[REAL] = gold / "gold23.dev.jsonl"
             if row.everything:
                 parts += [corpus / "tune.jsonl", scored.pop(WRITTEN), gold / "gold23.train.jsonl"]
@@ -123,7 +133,7 @@ def train_and_score(
             config["training"]["max_steps"] = steps
         nlp = init_nlp(config)
         train(nlp, out, stdout=sys.stderr)
-        nlp = spacy.load(out / ("model-last" if row.everything else "model-best"))
+        nlp = spacy.load(out / ("model-last" if row.everything or choose else "model-best"))
         seconds = process_time() - start
         scores = {}
         for part, path in scored.items():
@@ -212,7 +222,7 @@ def summarize(runs: dict[str, Any]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for row in ROWS:
         done = [run for key, run in runs.items() if key.rpartition(" #")[0] == row]
-        for part in (WRITTEN, REAL):
+        for part in PARTS:
             found = [run[part] for run in done if part in run]
             if found:
                 values = {
@@ -260,12 +270,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=[*ROWS], default=[*ROWS])
     parser.add_argument("--steps", type=int, help="Other than the config's, for a trial.")
+    parser.add_argument("--choose", action="store_true", help="Score on no dev part.")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         row, _, seed = args.one.rpartition(" #")
-        result = train_and_score(args.corpus, args.gold, row, int(seed), args.steps)
+        result = train_and_score(args.corpus, args.gold, row, int(seed), args.steps, args.choose)
         args.out.write_text(json.dumps(result), encoding="utf8")
         return
     if args.gold is None:
@@ -279,6 +290,7 @@ def main() -> None:
             command = [sys.executable, __file__, str(part), str(args.corpus), "--one", key]
             command += ["--gold", str(args.gold)] if args.gold else []
             command += ["--steps", str(args.steps)] if args.steps else []
+            command += ["--choose"] if args.choose else []
             env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
             subprocess.run(command, check=True, env=env)
             result = json.loads(part.read_text(encoding="utf8"))
@@ -292,7 +304,7 @@ def main() -> None:
                 **{p: version(p) for p in ("spacy-tcm", "spacy", "thinc", "torch", "numpy")},
             }
             args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf8")
-        found = [f"{p} F {result[p]['exact']['f']:.3f}" for p in (WRITTEN, REAL) if p in result]
+        found = [f"{p} F {result[p]['exact']['f']:.3f}" for p in PARTS if p in result]
         print(f"{key}: {', '.join(found)}", flush=True)
 
     keys = [

@@ -1,3 +1,5 @@
+import random
+
 import numpy
 import pytest
 import spacy
@@ -380,3 +382,40 @@ def test_a_long_record_has_the_entities_of_its_parts(trained):
     assert expected
     assert found == expected
     assert all(0 < ent._.score <= 1 for ent in doc.ents)
+
+
+def test_a_users_own_terms_are_found_without_training_again():
+    """Invented names in natural sentences, where other words of the same make are no entities: only
+    the lexicon can tell, and the net has learnt to heed it, not the names."""
+    fix_random_seed(0)
+    rng = random.Random(0)
+    names = ["".join(rng.choices("苍耳莲翘荆芥牛膝桔梗茯芩芷蒡萸", k=3)) for _ in range(200)]
+    terms, words, own, others = names[:80], names[80:160], names[160:180], names[180:]
+    frames = ["方用{}五钱", "先取{}，后入诸药", "今晨服{}后汗出", "患者自述{}一事"]
+
+    nlp = spacy.blank("tcm")
+    nlp.add_pipe("multimodal_ner", config={"model": {**NER, "tongue": None}})
+    nlp.tokenizer.add_terms([(name, "HERB") for name in terms])
+
+    def example(name, is_herb):
+        text = rng.choice(frames).format(name)
+        predicted, reference = nlp.make_doc(text), nlp.make_doc(text)
+        start = text.index(name)
+        herb = reference.char_span(start, start + len(name), label="HERB")
+        reference.set_ents([herb] if is_herb else [])
+        return Example(predicted, reference)
+
+    learnt = [example(name, True) for name in terms] + [example(name, False) for name in words]
+    train(nlp, learnt, steps=60)
+    tests = [example(name, True) for name in own]
+
+    def recall():
+        pairs = [(nlp(eg.text), eg.reference) for eg in tests]
+        return sum(entities(doc) == entities(gold) for doc, gold in pairs) / len(pairs)
+
+    before = recall()
+    nlp.tokenizer.add_terms([(name, "HERB") for name in own])
+    after = recall()
+    assert before < 0.5
+    assert after > 0.9
+    assert not any(nlp(example(name, False).text).ents for name in others), "nothing else is found"

@@ -1,5 +1,6 @@
 """What pretraining and distillation share: updates on hidden text, resumable at any time."""
 
+import copy
 import json
 import math
 from abc import ABC, abstractmethod
@@ -188,10 +189,14 @@ class Run(ABC):
         self.history, self.recent = state["history"], state.get("recent", [])
 
     def export(self) -> None:
-        """Write the encoder as an ordinary Hugging Face folder, and the history as JSON."""
+        """Write the encoder as an ordinary Hugging Face folder, weights in 16 bits, and the history
+        as JSON."""
         config = self.model.config
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.1
-        self.model.save_pretrained(self.folder)
+        copy.deepcopy(self.model).half().save_pretrained(self.folder)
+        # Stored in 16 bits, but to be computed with, and trained on, in 32.
+        config.torch_dtype = torch.float32
+        config.save_pretrained(self.folder)
         record = {"settings": asdict(self.settings), "tokens": self.tokens, "history": self.history}
         (self.folder / HISTORY).write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 

@@ -134,6 +134,7 @@ def test_what_cannot_be_is_said(tmp_path, vocabulary, small):
 
 def test_exported_for_transformers_and_spacy(tmp_path, texts, vocabulary, small):
     import spacy
+    from safetensors import safe_open
     from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
     run = Pretraining(tmp_path, vocabulary, small(steps=3))
@@ -142,10 +143,13 @@ def test_exported_for_transformers_and_spacy(tmp_path, texts, vocabulary, small)
     inputs = tokenizer(texts.domain[0], return_tensors="pt")
     model = AutoModel.from_pretrained(tmp_path).eval()
     vectors = model(**inputs).last_hidden_state
-    assert torch.allclose(vectors, run.model.bert(**inputs).last_hidden_state, atol=1e-6)
+    assert model.dtype == torch.float32, "stored in 16 bits, computed with in 32"
+    with safe_open(tmp_path / "model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
+    assert torch.allclose(vectors, run.model.bert(**inputs).last_hidden_state, atol=5e-3)
     assert model.config.hidden_dropout_prob == 0.1, "for fine-tuning"
     scores = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()(**inputs).logits
-    assert torch.allclose(scores, run.model(**inputs).logits, atol=1e-5)
+    assert torch.allclose(scores, run.model(**inputs).logits, atol=5e-3)
 
     nlp = spacy.blank("tcm")
     architecture = "spacy-transformers.TransformerModel.v3"
