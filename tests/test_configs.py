@@ -1,0 +1,79 @@
+"""The shipped configs hold together, narrow and on a record or two."""
+
+import json
+from pathlib import Path
+
+import pytest
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train
+from spacy.util import load_config
+
+from spacy_tcm.tags import LABELS
+from spacy_tcm.training.pretraining.encoder import EncoderShape, build_encoder
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+OTHERS = ("tcm_abstracts", "tcm_web", "drug_leaflets", "consumer_qa")
+NARROW = {
+    "components.transformer.model.get_spans.max_subwords": 48,
+    "components.transformer.model.get_spans.overlap": 8,
+    "components.tongue_encoder.model.image_size": 32,
+    "components.tongue_encoder.model.stem": 4,
+    "components.tongue_encoder.model.inner": [4, 4],
+    "components.tongue_encoder.model.depths": [1, 1],
+    "components.tongue_encoder.model.width": 8,
+    "components.multimodal_ner.model.heads": 4,
+    "components.multimodal_ner.model.hidden": 12,
+    "training.max_steps": 2,
+    "training.eval_frequency": 2,
+    "training.logger.progress_bar": False,
+}
+
+
+def write(path: Path, *records: dict) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf8")
+    return str(path)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    record = {"id": "a", "text": "便血3天", "entities": [[0, 2, "SYMPTOM"], [2, 4, "TIME"]]}
+    shape = EncoderShape(hidden=24, layers=1, heads=4, feed_forward=48, positions=64)
+    build_encoder([record["text"]], tmp_path / "encoder", shape=shape)
+    corpus = write(tmp_path / "records.jsonl", record)
+    return {
+        "paths.train": corpus,
+        "paths.tune": corpus,
+        "paths.images": str(tmp_path),
+        "paths.lexicon": None,
+        "paths.encoder": str(tmp_path / "encoder"),
+    }
+
+
+def test_tinybert(paths, tmp_path):
+    nlp = init_nlp(load_config(CONFIGS / "tinybert.cfg", overrides={**paths, **NARROW}))
+    train(nlp, tmp_path)
+    assert nlp("便血3天").has_annotation("ENT_IOB")
+
+
+def test_joint(paths, tmp_path):
+    """Corpora with labels of their own beside ours, each through its map."""
+    config = load_config(CONFIGS / "joint.cfg", interpolate=False)
+    for name in OTHERS:
+        label_map = config["corpora"]["train"]["corpora"][name]["label_map"]
+        targets = [[t] if isinstance(t, str) else t or [] for t in label_map.values()]
+        assert {target for several in targets for target in several} <= set(LABELS)
+        records = [
+            {"id": f"{name}{i}", "text": "便血3天", "entities": [[0, 2, label]]}
+            for i, label in enumerate(label_map)
+        ]
+        write(tmp_path / f"{name}.train.jsonl", *records)
+    overrides = {
+        **paths,
+        **NARROW,
+        "paths.gold23": paths["paths.train"],
+        "paths.data": str(tmp_path),
+    }
+    nlp = init_nlp(load_config(CONFIGS / "joint.cfg", overrides=overrides))
+    assert set(nlp.get_pipe("multimodal_ner").labels) == set(LABELS)
+    train(nlp, tmp_path)
+    assert nlp("便血3天").has_annotation("ENT_IOB")
