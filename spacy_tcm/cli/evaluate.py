@@ -74,6 +74,9 @@ def _as_text(metrics: dict[str, Any]) -> str:
             f"recall of surfaces never seen in training {_percent(rare['recall'])} "
             f"({rare['correct']} of {rare['gold']})"
         )
+    if metrics["calibration"] is not None:
+        error = metrics["calibration"]["expected_calibration_error"]
+        lines.append(f"expected calibration error of the scores {_percent(error)}")
     photos = ", ".join(f"{status} {n}" for status, n in sorted(metrics["images"].items()))
     lines.append(f"{metrics['records']} records; photos: {photos}")
     if metrics["misaligned_gold"]:

@@ -4,7 +4,7 @@ One temperature divides all log-potentials of the CRF (Guo et al. 2017, for sequ
 found stay the same. It is fitted on records held out of training.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,8 @@ from spacy.tokens import Doc
 
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.pipeline.multimodal_ner import MultimodalNER
-from spacy_tcm.training.evaluation import make_docs
+from spacy_tcm.training.evaluation import log_loss, make_docs, reliability
 from spacy_tcm.training.validation import Record
-
-BINS = 10
 
 # Temperatures tried, in equal ratios.
 GRID = numpy.geomspace(0.5, 4.0, 43)
@@ -46,7 +44,7 @@ def calibrate(
         ner.set_annotations(found, ner.predict(found))
         return score_pairs(docs)
 
-    losses = [_log_loss(score_at(temperature)) for temperature in GRID]
+    losses = [log_loss(score_at(temperature)) for temperature in GRID]
     after = score_at(GRID[int(numpy.argmin(losses))])
     return {
         "temperature": ner.temperature,
@@ -66,30 +64,3 @@ def score_pairs(docs: Iterable[tuple[Doc, Record]]) -> list[tuple[float, bool]]:
                 right = (ent.start_char, ent.end_char, ent.label_) in gold
                 pairs.append((ent._.score, right))
     return pairs
-
-
-def reliability(pairs: Sequence[tuple[float, bool]]) -> dict[str, Any]:
-    """Expected calibration error: mean of |share right - mean score| over ten bins of equal width,
-    weighted by the entities in each (Naeini et al. 2015); and the bins, and the log-loss."""
-    scores = numpy.array([score for score, _ in pairs])
-    right = numpy.array([correct for _, correct in pairs], dtype=float)
-    index = numpy.minimum((scores * BINS).astype(int), BINS - 1)
-    bins = []
-    for i in range(BINS):
-        inside = index == i
-        if inside.any():
-            bins.append(
-                {
-                    "entities": int(inside.sum()),
-                    "mean_score": float(scores[inside].mean()),
-                    "share_right": float(right[inside].mean()),
-                }
-            )
-    error = sum(b["entities"] * abs(b["share_right"] - b["mean_score"]) for b in bins) / len(pairs)
-    return {"expected_calibration_error": error, "log_loss": _log_loss(pairs), "bins": bins}
-
-
-def _log_loss(pairs: Sequence[tuple[float, bool]]) -> float:
-    scores = numpy.clip([score for score, _ in pairs], 1e-6, 1 - 1e-6)
-    right = numpy.array([correct for _, correct in pairs])
-    return float(-numpy.log(numpy.where(right, scores, 1 - scores)).mean())

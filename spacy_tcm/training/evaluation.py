@@ -13,6 +13,8 @@ express counts as missed. The result of :func:`evaluate_records` is a JSON-able 
     misaligned_gold         gold entities that begin or end inside a token
     images                  status of the photo (none, ok, rejected, not_run) -> records
     mean_span_score         mean of span._.score over predicted entities; null where none has one
+    calibration             see :func:`reliability`, of the predicted entities that have a score;
+                            null where none has one
 
 Scores are {precision, recall, f, gold, predicted, correct_gold, correct_predicted}; precision is
 correct_predicted / predicted, recall is correct_gold / gold, f their harmonic mean; null where
@@ -20,11 +22,12 @@ there is nothing to divide by. For exact scores both counts of correct ones are 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 
@@ -33,6 +36,9 @@ from spacy_tcm.tags import LABELS
 from spacy_tcm.training.alignment import align_entities
 from spacy_tcm.training.validation import Record
 from spacy_tcm.types import EntityTriple
+
+# Of scores, for their calibration.
+BINS = 10
 
 
 @dataclass
@@ -75,8 +81,8 @@ def evaluate_records(
     known = None if training is None else entity_surfaces(training)
     exact, overlap = _Counts(), _Counts()
     images: Counter[str] = Counter()
-    rare_gold = rare_correct = misaligned = n_records = n_characters = n_scored = 0
-    score_sum = 0.0
+    rare_gold = rare_correct = misaligned = n_records = n_characters = 0
+    scored: list[tuple[float, bool]] = []
     docs = make_docs(nlp, records)
     for doc, record in nlp.pipe(docs, as_tuples=True, batch_size=batch_size, n_process=n_process):
         annotated = record.get("labels")
@@ -90,9 +96,11 @@ def evaluate_records(
             rare = {span for span in gold if doc.text[span[0] : span[1]] not in known}
             rare_gold += len(rare)
             rare_correct += len(rare & correct)
-        scores = [ent._.score for ent in ents if ent._.score is not None]
-        score_sum += sum(scores)
-        n_scored += len(scores)
+        scored += [
+            (ent._.score, span in correct)
+            for ent, span in zip(ents, found, strict=True)
+            if ent._.score is not None
+        ]
         images[doc._.tongue["status"]] += 1
         misaligned += len(align_entities(doc, gold)[1])
         n_records += 1
@@ -120,8 +128,37 @@ def evaluate_records(
         },
         "misaligned_gold": misaligned,
         "images": dict(images),
-        "mean_span_score": _ratio(score_sum, n_scored),
+        "mean_span_score": _ratio(sum(score for score, _ in scored), len(scored)),
+        "calibration": reliability(scored) if scored else None,
     }
+
+
+def reliability(pairs: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+    """Expected calibration error: mean of |share right - mean score| over ten bins of equal width,
+    weighted by the entities in each (Naeini et al. 2015); and the bins, and the log-loss."""
+    scores = numpy.array([score for score, _ in pairs])
+    right = numpy.array([correct for _, correct in pairs], dtype=float)
+    index = numpy.minimum((scores * BINS).astype(int), BINS - 1)
+    bins = []
+    for i in range(BINS):
+        inside = index == i
+        if inside.any():
+            bins.append(
+                {
+                    "entities": int(inside.sum()),
+                    "mean_score": float(scores[inside].mean()),
+                    "share_right": float(right[inside].mean()),
+                }
+            )
+    error = sum(b["entities"] * abs(b["share_right"] - b["mean_score"]) for b in bins) / len(pairs)
+    return {"expected_calibration_error": error, "log_loss": log_loss(pairs), "bins": bins}
+
+
+def log_loss(pairs: Sequence[tuple[float, bool]]) -> float:
+    """Mean -log of the probability given to what is the case."""
+    scores = numpy.clip([score for score, _ in pairs], 1e-6, 1 - 1e-6)
+    right = numpy.array([correct for _, correct in pairs])
+    return float(-numpy.log(numpy.where(right, scores, 1 - scores)).mean())
 
 
 def entity_surfaces(records: Iterable[Record]) -> set[str]:

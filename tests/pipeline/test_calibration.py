@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from spacy_tcm.cli.app import app
 from spacy_tcm.errors import ModelError
-from spacy_tcm.training.calibration import calibrate, reliability
+from spacy_tcm.training.calibration import calibrate
+from spacy_tcm.training.evaluation import reliability
 
 from .conftest import RECORDS as LEARNT
 

@@ -88,6 +88,9 @@ def test_scores_of_an_example_worked_out_by_hand():
     assert metrics["macro_f"] == pytest.approx(0.8 / 4)
     assert metrics["misaligned_gold"] == 1
     assert metrics["mean_span_score"] == pytest.approx((0.9 + 0.7 + 0.8) / 3)
+    # 0.9 and 0.8 are right, 0.7 is wrong; each alone in its bin.
+    error = metrics["calibration"]["expected_calibration_error"]
+    assert error == pytest.approx((0.1 + 0.2 + 0.7) / 3)
     assert metrics["images"] == {"none": 3}
     assert (metrics["records"], metrics["characters"]) == (3, 22)
     assert metrics["rare"] is None
@@ -137,5 +140,6 @@ def test_nothing_to_divide_by_is_null_not_zero():
     assert metrics["exact"]["f"] is None
     assert metrics["macro_f"] is None
     assert metrics["mean_span_score"] is None
+    assert metrics["calibration"] is None
     assert metrics["per_label"] == {}
     assert evaluate([])["records"] == 0
