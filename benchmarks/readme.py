@@ -1,8 +1,8 @@
-"""Write the figures of benchmarks/*.json into README.md, between its markers.
+"""Write the figures of JSON files into README.md and other pages, between their markers.
 
     python benchmarks/readme.py [--check]
 
-No figure in the README is typed by hand. --check changes nothing and fails if it would.
+No figure there is typed by hand. --check changes nothing and fails if it would.
 """
 
 import argparse
@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+ROOT = HERE.parent
+PAGES = (ROOT / "README.md", HERE / "NER.md", ROOT / "assets" / "encoder" / "README.md")
 PARTS = ("written dev", "gold23.dev (real)")
+BY_LABEL = ("written train", "all written + real", "all records + real")
+CHOICES = ("written tune", "a quarter of gold23.train (real)")
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -30,10 +33,10 @@ def pm(score: dict[str, float | None], digits: int = 1) -> str:
     return text if score["sd"] is None else f"{text} ± {100 * score['sd']:.{digits}f}"
 
 
-def ner(data: dict[str, Any]) -> str:
+def ner(data: dict[str, Any], scored: tuple[str, ...] = PARTS) -> str:
     rows = []
     for row, parts in data["summary"].items():
-        for part in PARTS:
+        for part in scored:
             if part in parts:
                 s = parts[part]
                 names = ("precision", "recall", "f", "overlap_f", "macro_f", "rare_recall")
@@ -42,12 +45,40 @@ def ner(data: dict[str, Any]) -> str:
     return table([*header, "rare recall"], rows)
 
 
+def choices(data: dict[str, Any]) -> str:
+    return ner(data, CHOICES)
+
+
+def user_terms(data: dict[str, Any]) -> str:
+    rows = [
+        [run, f"{100 * r['recall']:.1f}", f"{100 * r['f_of_everything']:.1f}"]
+        for run, r in data["runs"].items()
+    ]
+    lines = table(["", "recall of the invented names", "F1 of everything"], rows)
+    return f"{lines}\n\n{data['invented']} invented names in {data['records']} records."
+
+
+def pretraining(data: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{entry['tokens'] / 1e6:.1f}",
+            f"{entry['loss']:.2f}",
+            f"{entry['domain_perplexity']:.0f}",
+            f"{entry['general_perplexity']:.0f}",
+        ]
+        for entry in data["history"]
+        if "domain_perplexity" in entry
+    ]
+    header = ["million subwords seen", "loss", "clinical texts", "old books"]
+    return table(header, rows)
+
+
 def per_label(data: dict[str, Any]) -> str:
-    """The rows with lexicon, by label."""
+    """The rows of `BY_LABEL`, by label."""
     columns = [
         (row, part, scores["per_label"])
         for row, parts in data["summary"].items()
-        if "no lexicon" not in row
+        if row in BY_LABEL
         for part, scores in parts.items()
     ]
     labels = sorted({label for _, _, scores in columns for label in scores})
@@ -108,6 +139,9 @@ def clean_clone(data: dict[str, Any]) -> str:
 BLOCKS = {
     "ner": ("ner.json", ner),
     "per-label": ("ner.json", per_label),
+    "ner-choices": ("ner_choices.json", choices),
+    "user-terms": ("user_terms.json", user_terms),
+    "pretraining": ("../assets/encoder/pretraining.json", pretraining),
     "matcher": ("matcher.json", matcher),
     "main-job": ("main_job.json", main_job),
     "clean-clone": ("clean_clone.json", clean_clone),
@@ -127,11 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    old = README.read_text(encoding="utf8")
-    new = render(old)
-    if args.check:
-        sys.exit("README.md is not up to date: run benchmarks/readme.py" if new != old else 0)
-    README.write_text(new, encoding="utf8")
+    for page in filter(Path.exists, PAGES):
+        old = page.read_text(encoding="utf8")
+        new = render(old)
+        if args.check and new != old:
+            sys.exit(f"{page} is not up to date: run benchmarks/readme.py")
+        page.write_text(new, encoding="utf8")
 
 
 if __name__ == "__main__":

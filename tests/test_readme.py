@@ -1,4 +1,4 @@
-"""The README says what the benchmarks measured."""
+"""The README and the other pages say what the benchmarks measured."""
 
 import importlib.util
 import json
@@ -11,30 +11,39 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf8")
 
 
-@pytest.fixture(scope="module")
-def readme():
+def load_module():
     spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_figures_are_those_of_the_json_files(readme):
-    assert readme.render(README) == README, "run: python benchmarks/readme.py"
+MODULE = load_module()
+PAGES = [page for page in MODULE.PAGES if page.exists()]
 
 
-def test_every_figure_has_its_file(readme):
-    for name, (file, _) in readme.BLOCKS.items():
-        body = README.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_figures_are_those_of_the_json_files(page):
+    text = page.read_text(encoding="utf8")
+    assert MODULE.render(text) == text, "run: python benchmarks/readme.py"
+
+
+def test_every_figure_has_its_place_and_its_file():
+    texts = "".join(page.read_text(encoding="utf8") for page in PAGES)
+    for name in re.findall(r"<!-- ([a-z-]+) -->", texts):
+        file, _ = MODULE.BLOCKS[name]
+        body = texts.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0]
         if body.strip():
             assert json.loads((ROOT / "benchmarks" / file).read_text(encoding="utf8")), name
+    assert all(f"<!-- {name} -->" in texts for name in MODULE.BLOCKS)
 
 
-def test_a_changed_figure_is_noticed(readme):
+def test_a_changed_figure_is_noticed():
     row = next(line for line in README.splitlines() if "jieba |" in line)
-    assert readme.render(README.replace(row, row.replace(".", "9."))) == README
+    assert MODULE.render(README.replace(row, row.replace(".", "9."))) == README
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf8")):
+        assert (page.parent / target).exists(), target

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path, typer.Argument(help="Folder of the encoder. A run begun there goes on.")]
 Domain = Annotated[
-    list[Path], typer.Option(help="Texts like those it will read (.jsonl, .txt, .xz). Repeatable.")
+    list[Path],
+    typer.Option(
+        help="Texts like those it will read: .jsonl, .txt, .xz, a folder of them. Repeatable."
+    ),
 ]
 General = Annotated[
     list[Path] | None, typer.Option(help="More texts (.jsonl, .txt, .xz). Repeatable.")

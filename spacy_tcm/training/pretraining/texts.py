@@ -104,9 +104,18 @@ def _sentences(lines: Sequence[str], size: int) -> Iterator[str]:
                 yield sentence[start : start + size]
 
 
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """A folder stands for the texts in it, by name."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        else:
+            yield path
+
+
 def _read(paths: Iterable[Path]) -> Iterator[list[str]]:
     """The lines of each text. A .jsonl holds a text a line, in ``text``; a .txt is one text."""
-    for path in paths:
+    for path in _files(paths):
         if path.suffix not in SUFFIXES:
             raise ModelError(Errors.E416.format(path=path, suffixes=", ".join(SUFFIXES)))
         number = 0

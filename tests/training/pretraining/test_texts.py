@@ -141,3 +141,11 @@ def test_bad_vocabulary(tmp_path):
     assert read_vocabulary(tmp_path / "vocab.txt") == ["[PAD]", "口"]
     with pytest.raises(ModelError, match=r"E417.*none"):
         read_vocabulary(tmp_path / "none.txt")
+
+
+def test_a_folder_stands_for_its_texts(tmp_path):
+    (tmp_path / "b.txt").write_text("脉弦细数。", encoding="utf8")
+    (tmp_path / "a.jsonl").write_text('{"text": "便血三天。"}\n', encoding="utf8")
+    (tmp_path / "README.md").write_text("no text", encoding="utf8")
+    texts = prepare_texts([tmp_path])
+    assert texts.domain + texts.held_out_domain == ["便血三天。", "脉弦细数。"]
