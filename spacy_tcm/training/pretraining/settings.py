@@ -18,10 +18,10 @@ class Settings:
 
     steps: int = 5000
     length: int = 128
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     accumulate: int = 1
     share: float = 0.2
-    rate: float = 1e-3
+    rate: float = 5e-4
     warmup: int = 300
     decay: float = 0.4
     domain_weight: int = 3
