@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy
 from spacy.tokens import Doc, Span
-from thinc.api import Model, chain
+from thinc.api import Model, Optimizer, chain
 from thinc.types import Floats2d, Ragged
 
 from spacy_tcm.batching import group_by_length
@@ -27,6 +28,7 @@ def build_windowed_transformer(
     mixed_precision: bool = False,
     grad_scaler_config: dict[str, Any] | None = None,
     max_batch_subwords: int = 4096,
+    learn_rate_scale: float = 1.0,
 ) -> "WindowedTransformer":
     """Architecture ``spacy_tcm.WindowedTransformer.v1`` for the ``transformer`` component.
 
@@ -34,6 +36,8 @@ def build_windowed_transformer(
     max_batch_subwords: most subwords, padding included, that the encoder is given at once in
         prediction, so that memory does not grow with the number of windows. In training, a batch
         is one pass.
+    learn_rate_scale: times the optimizer's learning rate, for this encoder's weights: what was
+        pretrained wants smaller steps than what begins at random.
     The rest is as in ``spacy-transformers.TransformerModel.v3``.
     """
     from spacy_transformers.layers import TransformerModel
@@ -46,7 +50,7 @@ def build_windowed_transformer(
         mixed_precision,
         dict(grad_scaler_config or {}),
     )
-    return WindowedTransformer(plain, max_batch_subwords)
+    return WindowedTransformer(plain, max_batch_subwords, learn_rate_scale)
 
 
 def build_windowed_tok2vec(
@@ -91,7 +95,7 @@ class WindowedTransformer(Model):
     - nothing is ever truncated: a token longer than what the encoder reads takes several rows.
     """
 
-    def __init__(self, plain: Model, max_batch_subwords: int):
+    def __init__(self, plain: Model, max_batch_subwords: int, learn_rate_scale: float = 1.0):
         super().__init__(
             plain.name,
             _forward,
@@ -102,6 +106,7 @@ class WindowedTransformer(Model):
         )
         # Not in attrs: those are saved with the weights, and would win over the config.
         self.max_batch_subwords = max_batch_subwords
+        self.learn_rate_scale = learn_rate_scale
 
     @property
     def _hf(self) -> "HFObjects":
@@ -126,7 +131,12 @@ class WindowedTransformer(Model):
 
     def _copy(self, seen=None) -> "WindowedTransformer":
         # Behind Model.copy(), also that of a model around this one.
-        return WindowedTransformer(super()._copy(seen), self.max_batch_subwords)
+        return WindowedTransformer(
+            super()._copy(seen), self.max_batch_subwords, self.learn_rate_scale
+        )
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        super().finish_update(cast(Any, partial(optimizer, lr_scale=self.learn_rate_scale)))
 
 
 def _replace_listener_config(

@@ -383,3 +383,20 @@ def test_pickle(nlp):
         for m in (again, nlp.get_pipe("transformer").model)
     )
     numpy.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_learn_rate_scale(encoder):
+    """Plain steps of gradient descent are half as long with half the scale."""
+    from thinc.api import Optimizer, fix_random_seed
+
+    moved = []
+    for scale in (1.0, 0.5):
+        fix_random_seed(0)
+        model = make(encoder, learn_rate_scale=scale).get_pipe("transformer").model
+        model = model.copy()  # keeps the setting
+        weight = model.transformer.embeddings.word_embeddings.weight
+        before = weight.detach().clone()
+        weight.grad = weight.new_ones(weight.shape)
+        model.finish_update(Optimizer(0.01, grad_clip=0.0))
+        moved.append(float((before - weight.detach()).mean()))
+    assert moved == pytest.approx([0.01, 0.005], rel=1e-3)
