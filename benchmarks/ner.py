@@ -194,7 +194,7 @@ def make_config(
             "seed": seed,
         }
         config["training"]["max_epochs"] = -1
-        config["initialize"]["components"] = {"multimodal_ner": {"labels": list(LABELS)}}
+        config["initialize"]["components"]["multimodal_ner"]["labels"] = list(LABELS)
     return config
 
 
