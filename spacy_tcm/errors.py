@@ -122,7 +122,8 @@ class Errors:
     E330 = "[E330] {place}: the header needs `=== id | department | style`."
     E331 = (
         "[E331] {place}: a record needs its text, a line `--- fields`, one line of JSON, a line "
-        "`--- meta` and one line of JSON, in this order."
+        "`--- meta` and one line of JSON, in this order. The last four lines may be left out "
+        "together; no line of the text may begin with `--- `."
     )
     E332 = (
         "[E332] {place}: a bracket or bar outside a mark, or a malformed mark. Write "
@@ -139,13 +140,20 @@ class Errors:
     E343 = "[E343] {path}: would overwrite an input file. Choose another output folder."
     E344 = "[E344] {path}: two input files would both be written to it. Rename one of them."
     E345 = (
-        "[E345] {path}: must be a JSON object of label -> one of the 23 labels or null ({cause})."
+        "[E345] {path}: must be a JSON object of label -> one of the 23 labels, a list of them, or "
+        "null ({cause})."
     )
     E346 = (
         "[E346] That is the first problem, and nothing was written. `python -m spacy_tcm check` lists "
         "everything that is wrong in the files as they are."
     )
     E350 = "[E350] There is no corpus to mix. Give at least one in [corpora]."
+    E351 = "[E351] {name} of a corpus must be {expected}, not {value!r}. Correct it in [corpora]."
+    E352 = "[E352] {path}: there is no record in it. Check the path and what the file holds."
+    E353 = (
+        "[E353] No corpus of the mixture gave an Example in this pass. Raise their weights, or give "
+        "more records."
+    )
     E360 = "[E360] The augmenter's setting '{name}' must be from 0 to 1, not {value}. Correct it."
     E361 = (
         "[E361] This augmenter needs the package '{package}'. Install it with "
@@ -204,11 +212,14 @@ class Errors:
     )
     E413 = "[E413] max_subwords must be at least 1, not {found}. Change the span getter's settings."
     E414 = "[E414] There is no text to take a vocabulary from. Give records or lexicon tables."
-    E415 = "[E415] The domain texts hold nothing to train on. Give records or texts with --domain."
+    E415 = (
+        "[E415] The domain texts hold nothing to train on: {cause}. Give other records or texts with "
+        "--domain."
+    )
     E416 = "[E416] '{path}' is no kind of text that is read. Give a file that ends in {suffixes}."
     E417 = (
-        "[E417] '{path}' cannot be read as text ({cause}). Give UTF-8 text, or JSON lines with a field "
-        "`text`."
+        "[E417] '{path}' cannot be read as text ({cause}). Check the path; what is read is UTF-8 text, or "
+        "JSON lines with a field `text`."
     )
     E418 = (
         "[E418] {path} was begun with other settings ({names}). Give the same ones to go on with it, "
@@ -240,6 +251,25 @@ class Errors:
         "[E431] The student '{name}' has not the teacher's vocabulary. Give another --student, or none "
         "to make a new one."
     )
+    E432 = (
+        "[E432] {path} was begun with something else for {names}. Give the same to go on with it, or "
+        "another folder."
+    )
+    E433 = (
+        "[E433] '{path}' is no WordPiece vocabulary: it lacks {missing}. Give the vocab.txt of a BERT, "
+        "a token a line."
+    )
+    E434 = (
+        "[E434] The learning rate must be above 0 and finite, not {found}. Choose another --rate."
+    )
+    E435 = (
+        "[E435] The weights of the losses must be finite, none below 0 and not all 0, or there is "
+        "nothing to learn. Give another --...-weight."
+    )
+    E436 = (
+        "[E436] The folder '{path}' holds no text that is read. Give one with files that end in "
+        "{suffixes}; folders in it are not searched."
+    )
     E440 = (
         "[E440] Record {id!r}: a teacher cuts its text into other tokens. Train student and teacher "
         "with one tokenizer setting."
@@ -252,6 +282,7 @@ class Errors:
         "[E442] The pipeline has no multimodal_ner called {name!r}. Give a pipeline that has one."
     )
     E443 = "[E443] The pipeline finds no entity in these records. Give more, or train it further."
+    E444 = "[E444] {name}: teacher_weight must be from 0 to 1, not {value!r}. Correct [initialize]."
     E420 = (
         "[E420] overlap must be at least 0 and below half of max_subwords ({most}), not {found}. Change "
         "the span getter's settings."
@@ -346,6 +377,14 @@ class Warnings:
     W402 = (
         "[W402] A Doc has a photo that no tongue encoder has looked at: its text alone is used. "
         "Enable the tongue_encoder component to use photos."
+    )
+    W403 = (
+        "[W403] The temperature {temperature:.2f} is the last one tried, so the scores may still be off. "
+        "Check that the records are annotated as the model was trained."
+    )
+    W404 = (
+        "[W404] The pipeline finds only {count} entities in these records: a temperature fitted on "
+        "under {least} is not reliable. Give more records."
     )
     W501 = "[W501] The photo was not used: {reasons}"
     W502 = "[W502] The record names a photo, but no image folder was given (--images)."

@@ -61,6 +61,8 @@ def read_texts(
         f"{len(texts.domain)} domain and {len(texts.general)} general texts of up to {size} "
         f"characters, {len(texts.held_out_domain)} and {len(texts.held_out_general)} held out."
     )
+    if exclude:
+        typer.echo(f"--exclude dropped {texts.excluded} chunks.")
     return texts
 
 
@@ -69,6 +71,7 @@ def train(run: "Run", texts: "Texts", save_every: int, loss: str) -> None:
     from spacy_tcm.training.pretraining.curve import draw_curve
 
     total = run.settings.steps
+    finished = run.step > total
     with tqdm(initial=min(run.step, total), total=total, unit="step") as progress:
 
         def report(mean: float) -> None:
@@ -76,6 +79,9 @@ def train(run: "Run", texts: "Texts", save_every: int, loss: str) -> None:
             progress.update()
 
         run.run(texts, save_every=save_every, report=report)
+    if finished:
+        typer.echo(f"{run.folder} is already at step {run.step}: nothing is changed.")
+        return
     draw_curve(run.history, run.folder / "pretraining.png", loss)
     typer.echo(f"{run.folder}: {run.tokens} subwords seen.")
 

@@ -8,6 +8,7 @@ import typer
 from wasabi import table
 
 from spacy_tcm.cli._common import check_output_file, exits_cleanly, limit_threads, load_pipeline
+from spacy_tcm.errors import Errors, RecordError
 
 
 @exits_cleanly
@@ -44,6 +45,8 @@ def evaluate(
         batch_size=batch_size,
         n_process=n_process,
     )
+    if not metrics["records"]:
+        raise RecordError(Errors.E352.format(path=corpus))
     typer.echo(_as_text(metrics))
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def pretrain(
     """
     from spacy_tcm.training.pretraining.checkpoint import find_checkpoint
     from spacy_tcm.training.pretraining.encoder import EncoderShape, trim_vocabulary
-    from spacy_tcm.training.pretraining.masked_lm import Pretraining
+    from spacy_tcm.training.pretraining.masked_lm import Pretraining, check_start
     from spacy_tcm.training.pretraining.run import set_threads
     from spacy_tcm.training.pretraining.settings import PretrainingSettings
     from spacy_tcm.training.pretraining.texts import read_vocabulary
@@ -57,12 +57,14 @@ def pretrain(
         domain_weight=domain_weight,
         seed=seed,
     )
+    check_start(out, settings, device)
     full = read_vocabulary(vocab)
+    terms = training.read_lexicon(lexicon)
     texts = training.read_texts(domain, general, exclude, keep, length)
     if find_checkpoint(out):
         vocabulary = read_vocabulary(out / "vocab.txt")
     else:
         vocabulary = trim_vocabulary(full, texts.domain + texts.general)
     typer.echo(f"{len(vocabulary)} of {len(full)} subwords.")
-    run = Pretraining(out, vocabulary, settings, training.read_lexicon(lexicon), device)
+    run = Pretraining(out, vocabulary, settings, terms, device, full)
     training.train(run, texts, save_every, "masked-LM loss (nats a subword)")

@@ -144,6 +144,8 @@ def _replace_listener_config(
 ) -> dict[str, Any]:
     """The config of a listener that ``nlp.replace_listeners`` replaced."""
     config = {**transformer, "@architectures": "spacy_tcm.WindowedTok2VecTransformer.v1"}
+    # What is part of a component is updated as all of it is.
+    config.pop("learn_rate_scale", None)
     for key in ("pooling", "grad_factor"):
         if key in listener:
             config[key] = listener[key]

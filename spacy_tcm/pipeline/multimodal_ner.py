@@ -1,6 +1,7 @@
 """Named entities from text, lexicon and tongue photo."""
 
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -52,6 +53,8 @@ _BIOES = {"L": "E", "U": "S"}
 
 # One entity: first token, end token, label, probability.
 Entity = tuple[int, int, str, float]
+# The same with its probability at each of several temperatures.
+ScoredEntity = tuple[int, int, str, list[float]]
 
 
 @Language.factory(
@@ -136,15 +139,20 @@ class MultimodalNER(TrainablePipe):
         *,
         nlp: Language | None = None,
         labels: list[str] | None = None,
-        teachers: list[str] | None = None,
+        teachers: list[str] | str | None = None,
         teacher_weight: float = 0.5,
     ) -> None:
         """labels: all labels, in order; None takes those of the examples, sorted.
 
-        teachers: folders of trained pipelines with a ``multimodal_ner``. Training then also draws
-            the posterior of each tag to the mean of theirs, with the share teacher_weight of the
-            loss; it teaches also where nothing is annotated. They are not saved with the pipeline.
+        teachers: one or more folders of trained pipelines with a ``multimodal_ner``. Training then
+            also draws the posterior of each tag to the mean of theirs, with the share
+            teacher_weight of the loss; it teaches also where nothing is annotated. They are not
+            saved with the pipeline.
+        RAISES ModelError: there are no labels, teacher_weight is not from 0 to 1, or a teacher
+            cannot be used.
         """
+        if not 0 <= teacher_weight <= 1:
+            raise ModelError(Errors.E444.format(name=self.name, value=teacher_weight))
         validate_get_examples(get_examples, "MultimodalNER.initialize")
         if labels is None:
             found = {ent.label_ for eg in get_examples() for ent in eg.reference.ents}
@@ -156,7 +164,8 @@ class MultimodalNER(TrainablePipe):
         if not self.model.has_dim("nO"):
             self.model.set_dim("nO", len(tag_names(self.labels)))
         if teachers:
-            self._teachers = Teachers(teachers, self.labels)
+            paths = [teachers] if isinstance(teachers, str) else teachers
+            self._teachers = Teachers(paths, self.labels)
             self._teacher_weight = teacher_weight
         sample = [example.predicted for example in islice(get_examples(), 10)]
         self.model.initialize(X=sample)
@@ -164,46 +173,63 @@ class MultimodalNER(TrainablePipe):
     # Prediction
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
+        return [
+            [(start, end, label, score) for start, end, label, (score,) in found]
+            for found in self.predict_at(docs, [self.temperature])
+        ]
+
+    def predict_at(
+        self, docs: Iterable[Doc], temperatures: Sequence[float]
+    ) -> list[list[ScoredEntity]]:
+        """The entities of each doc, each with its score at each temperature, which changes nothing
+        else; the net runs once."""
         docs = list(docs)
-        entities: list[list[Entity]] = [[] for _ in docs]
+        entities: list[list[ScoredEntity]] = [[] for _ in docs]
         for group in group_by_length([len(doc) for doc in docs], MAX_PADDED):
             full = [i for i in group if len(docs[i])]
-            for i, found in zip(full, self._predict_full([docs[i] for i in full]), strict=True):
+            some = self._predict_full([docs[i] for i in full], temperatures)
+            for i, found in zip(full, some, strict=True):
                 entities[i] = found
         return entities
 
-    def _predict_full(self, docs: list[Doc]) -> list[list[Entity]]:
+    def _predict_full(
+        self, docs: list[Doc], temperatures: Sequence[float]
+    ) -> list[list[ScoredEntity]]:
         """The entities of docs that have tokens, in one padded batch."""
         if not docs:
             return []
         emissions = self.model.predict(docs)
         parts = cut_long(docs)
-        entities: list[list[Entity]] = [[] for _ in docs]
+        entities: list[list[ScoredEntity]] = [[] for _ in docs]
         for group in group_by_length([part.end - part.start for _, part in parts], MAX_PADDED):
             some = [parts[g] for g in group]
-            found = self._decode([emissions[i][part.start : part.end] for i, part in some])
+            cut = [emissions[i][part.start : part.end] for i, part in some]
+            found = self._decode(cut, temperatures)
             for (i, part), spans in zip(some, found, strict=True):
                 entities[i] += [
-                    (part.start + start, part.start + end, label, score)
-                    for start, end, label, score in spans
+                    (part.start + start, part.start + end, label, scores)
+                    for start, end, label, scores in spans
                     if part.first <= part.start + start < part.last
+                    and _has_content(docs[i][part.start + start : part.start + end].text)
                 ]
         return [list(_without_overlap(found)) for found in entities]
 
-    def _decode(self, emissions: list[Floats2d]) -> list[list[Entity]]:
+    def _decode(
+        self, emissions: list[Floats2d], temperatures: Sequence[float]
+    ) -> list[list[ScoredEntity]]:
         """The entities of the best path of each, in one padded batch."""
         padded, mask = self._to_torch(emissions)
         found = [tags_to_spans(path) for path in self._crf.decode(padded, mask)]
         runs = [
             [(s, spans_to_tags(e - s, [(0, e - s, k)])) for s, e, k in spans] for spans in found
         ]
-        scores = self._crf.path_probabilities(padded, mask, runs, self.temperature)
+        scores = [self._crf.path_probabilities(padded, mask, runs, t) for t in temperatures]
         return [
             [
-                (start, end, self.labels[k], p)
-                for (start, end, k), p in zip(spans, probabilities, strict=True)
+                (start, end, self.labels[k], [at[row][n] for at in scores])
+                for n, (start, end, k) in enumerate(spans)
             ]
-            for spans, probabilities in zip(found, scores, strict=True)
+            for row, spans in enumerate(found)
         ]
 
     def posteriors(self, docs: Iterable[Doc]) -> list[Floats2d]:
@@ -298,7 +324,12 @@ class MultimodalNER(TrainablePipe):
         return padded, mask.to(padded.device)
 
 
-def _without_overlap(entities: Iterable[Entity]) -> Iterable[Entity]:
+def _has_content(text: str) -> bool:
+    """Whether there is anything but white space, control and invisible format characters."""
+    return any(not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf") for c in text)
+
+
+def _without_overlap(entities: Iterable[ScoredEntity]) -> Iterable[ScoredEntity]:
     """In order; of two that the parts of a long record disagree on, the first."""
     end = 0
     for entity in sorted(entities):

@@ -68,7 +68,8 @@ def _load(path: str | Path) -> tuple[Language, str]:
     try:
         nlp = spacy.load(path)
     except (OSError, ValueError) as error:
-        raise ModelError(Errors.E441.format(path=path, cause=type(error).__name__)) from None
+        cause = type(error).__name__ if Path(path).exists() else "no such folder"
+        raise ModelError(Errors.E441.format(path=path, cause=cause)) from None
     for name in nlp.pipe_names:
         if nlp.get_pipe_meta(name).factory == "multimodal_ner":
             return nlp, name

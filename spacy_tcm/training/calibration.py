@@ -12,13 +12,15 @@ import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_tcm.errors import Errors, ModelError
-from spacy_tcm.pipeline.multimodal_ner import MultimodalNER
+from spacy_tcm.errors import Errors, ModelError, Warnings
+from spacy_tcm.pipeline.multimodal_ner import MultimodalNER, ScoredEntity
 from spacy_tcm.training.evaluation import log_loss, make_docs, reliability
 from spacy_tcm.training.validation import Record
 
 # Temperatures tried, in equal ratios.
 GRID = numpy.geomspace(0.5, 4.0, 43)
+# A temperature fitted on fewer entities is reported as not reliable.
+LEAST = 100
 
 
 def calibrate(
@@ -27,40 +29,49 @@ def calibrate(
     """Set the temperature with the least log-loss of "this entity is right" on the records.
 
     records: as for `evaluate_records`; not those of training.
-    RETURNS: temperature; and before and after, of the same entities: see `reliability`.
+    RETURNS: temperature; before and after, of the same entities: see `reliability`; and warnings,
+        the reasons why the temperature may not be reliable.
     RAISES ModelError: the pipeline has no such component, or finds no entity.
     """
     ner = nlp.get_pipe(name) if name in nlp.pipe_names else None
     if not isinstance(ner, MultimodalNER):
         raise ModelError(Errors.E442.format(name=name))
-    docs = list(nlp.pipe(make_docs(nlp, records), as_tuples=True))
-    before = score_pairs(docs)
-    if not before:
+    pairs = list(nlp.pipe(make_docs(nlp, records), as_tuples=True))
+    tried = [ner.temperature, *map(float, GRID)]
+    entities = ner.predict_at([doc for doc, _ in pairs], tried)
+    scored, right = score_entities(pairs, entities)
+    if not right:
         raise ModelError(Errors.E443)
-
-    def score_at(temperature: float) -> list[tuple[float, bool]]:
-        ner.cfg["temperature"] = float(temperature)
-        found = [doc for doc, _ in docs]
-        ner.set_annotations(found, ner.predict(found))
-        return score_pairs(docs)
-
-    losses = [log_loss(score_at(temperature)) for temperature in GRID]
-    after = score_at(GRID[int(numpy.argmin(losses))])
+    before, *at_grid = (
+        list(zip(scores, right, strict=True)) for scores in zip(*scored, strict=True)
+    )
+    best = int(numpy.argmin([log_loss(at) for at in at_grid]))
+    ner.cfg["temperature"] = float(GRID[best])
+    warnings = []
+    if best in (0, len(GRID) - 1):
+        warnings.append(Warnings.W403.format(temperature=ner.temperature))
+    if len(right) < LEAST:
+        warnings.append(Warnings.W404.format(count=len(right), least=LEAST))
     return {
         "temperature": ner.temperature,
         "before": reliability(before),
-        "after": reliability(after),
+        "after": reliability(at_grid[best]),
+        "warnings": warnings,
     }
 
 
-def score_pairs(docs: Iterable[tuple[Doc, Record]]) -> list[tuple[float, bool]]:
-    """(score, whether start, end and label are right) of each entity that docs have."""
-    pairs = []
-    for doc, record in docs:
+def score_entities(
+    pairs: Iterable[tuple[Doc, Record]], entities: Iterable[list[ScoredEntity]]
+) -> tuple[list[list[float]], list[bool]]:
+    """Of each entity found whose label the record annotates: its scores, and whether start, end
+    and label are right."""
+    scored, right = [], []
+    for (doc, record), found in zip(pairs, entities, strict=True):
         annotated = record.get("labels")
         gold = {tuple(entity) for entity in record["entities"]}
-        for ent in doc.ents:
-            if ent._.score is not None and (annotated is None or ent.label_ in annotated):
-                right = (ent.start_char, ent.end_char, ent.label_) in gold
-                pairs.append((ent._.score, right))
-    return pairs
+        for start, end, label, scores in found:
+            if annotated is None or label in annotated:
+                span = doc[start:end]
+                scored.append(scores)
+                right.append((span.start_char, span.end_char, label) in gold)
+    return scored, right

@@ -27,8 +27,9 @@ def convert_records(
 
     split: JSON object of part -> list of file stems; every input file is in exactly one part.
     fields: field definitions (``assets/fields.json``) that the values of ``fields`` must keep to.
-    label_map: JSON object of other label names -> ours, or null to drop such entities. The
-        records then say that they annotate only our labels named there.
+    label_map: JSON object of other label names -> ours, a list of ours (the entity is one of
+        them), or null to drop such entities. The records then say that they annotate only
+        our labels named there.
     docbin: write .spacy (entities, id, image, labels, tongue) instead of .jsonl (everything).
     RETURNS: file written -> its records.
     RAISES RecordError: the first problem; nothing is written then.
@@ -86,14 +87,17 @@ def read_split(path: str | Path, files: list[Path]) -> dict[Path, str]:
     return {file: part_of[file.stem] for file in files}
 
 
-def read_label_map(path: str | Path) -> dict[str, str | None]:
-    """Other label names -> ours. RAISES RecordError: not a JSON object of such."""
+def read_label_map(path: str | Path) -> dict[str, str | list[str] | None]:
+    """Other label names -> ours, see `LabelMap`. RAISES RecordError: not a JSON object of such."""
     try:
         label_map = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RecordError(Errors.E345.format(path=path, cause=type(error).__name__)) from None
-    allowed = (*LABELS, None)
-    if not isinstance(label_map, dict) or any(v not in allowed for v in label_map.values()):
+    if not isinstance(label_map, dict) or not all(
+        target is None
+        or all(one in LABELS for one in (target if type(target) is list else [target]))
+        for target in label_map.values()
+    ):
         raise RecordError(Errors.E345.format(path=path, cause="another shape or unknown labels"))
     return label_map
 

@@ -3,17 +3,19 @@
 ``spacy.Corpus.v1`` makes the predicted Doc from the text alone and so loses the photo.
 """
 
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import logger
 
+from spacy_tcm.errors import Errors, RecordError
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.models.windows import BREAKS
 from spacy_tcm.training.alignment import align_entities
@@ -50,8 +52,10 @@ def create_record_corpus(
     unlabelled: what a token outside all entities is: "outside" any label that the corpus annotates,
         or "unknown" where its annotation is known to be incomplete.
     weight: how often a pass shows a record: 2.5 is twice, and half of the records a third time,
-        drawn anew for each pass. With max_epochs = -1 spaCy makes a new pass for each epoch.
+        drawn anew for each pass; 0 leaves the corpus out. With max_epochs = -1 spaCy makes
+        a new pass for each epoch.
     augmenter: changes each record, as shown, anew: (record, random.Random) -> record.
+    RAISES RecordError: a setting has an impossible value.
     """
     return RecordCorpus(
         path,
@@ -89,6 +93,12 @@ class RecordCorpus:
         augmenter: Augmenter | None = None,
         seed: int = 0,
     ):
+        for name, count in (("max_length", max_length), ("limit", limit)):
+            _check(count >= 0, name, "0 or more", count)
+        _check(
+            unlabelled in get_args(Unlabelled), "unlabelled", '"outside" or "unknown"', unlabelled
+        )
+        _check(math.isfinite(weight) and weight >= 0, "weight", "a number, 0 or more", weight)
         self.path = path
         self.image_root = image_root
         self.labels = labels
@@ -102,13 +112,15 @@ class RecordCorpus:
         self._reported = False
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """RAISES RecordError: a record is malformed; names file, line and record id."""
+        """RAISES RecordError: a record is malformed; names file, line and record id. Or there is
+        no record at all, unless the weight is 0."""
         install_extensions()
         records = read_with_images(
             self.path, image_root=self.image_root, labels=self.labels, label_map=self.label_map
         )
-        total = misaligned = 0
+        total = misaligned = n_read = 0
         for original, image in islice(records, self.limit or None):
+            n_read += 1
             for record in self._shown(original):
                 for window in self._windows(nlp, record):
                     total += len(window["entities"])
@@ -117,6 +129,9 @@ class RecordCorpus:
                         example.reference._.annotated_labels = []
                     misaligned += n_misaligned
                     yield example
+        if not n_read and self.weight:
+            paths = [self.path] if isinstance(self.path, str | Path) else self.path
+            raise RecordError(Errors.E352.format(path=", ".join(map(str, paths))))
         if misaligned and not self._reported:
             self._reported = True  # once, not after every epoch
             logger.info(
@@ -137,6 +152,11 @@ class RecordCorpus:
         if self.max_length <= 0:
             return [record]
         return cut_record(record, nlp.make_doc(record["text"]), self.max_length)
+
+
+def _check(possible: bool, name: str, expected: str, value: Any) -> None:
+    if not possible:
+        raise RecordError(Errors.E351.format(name=name, expected=expected, value=value))
 
 
 def _make_example(nlp: Language, record: Record, image: Path | None) -> tuple[Example, int]:

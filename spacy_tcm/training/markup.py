@@ -9,7 +9,7 @@ A file holds any number of records::
     --- meta
     {"tongue": {...}, "syndrome": [...]}
 
-The last four lines may be left out together.
+The last four lines may be left out together. No line of the text begins with ``--- ``.
 """
 
 import json
@@ -26,6 +26,7 @@ _RESERVED = re.compile(r"[⟦⟧|]")
 _HEADER = "=== "
 _FIELDS = "--- fields"
 _META = "--- meta"
+_SECTION = "--- "
 _WRITABLE = {
     *("id", "text", "entities", "qualifiers", "fields", "meta"),
     *("department", "style", "source", "file"),
@@ -74,6 +75,8 @@ def parse_record(lines: list[str], path: Path, first_line: int = 1) -> Record:
             raise RecordError(Errors.E331.format(place=place(0)))
         keyed = (("fields", len(lines) - 3), ("meta", len(lines) - 1))
         marked = lines[1:-4]
+    if not marked:
+        raise RecordError(Errors.E331.format(place=place(0)))
     for key, i in keyed:
         try:
             objects[key] = json.loads(lines[i])
@@ -81,6 +84,8 @@ def parse_record(lines: list[str], path: Path, first_line: int = 1) -> Record:
             message = Errors.E305.format(place=place(i), cause=f"{error.msg}, column {error.colno}")
             raise RecordError(message) from None
     for i, line in enumerate(marked, 1):
+        if line.startswith(_SECTION):
+            raise RecordError(Errors.E331.format(place=place(i)))
         if _RESERVED.search(_MARK.sub("", line)):
             raise RecordError(Errors.E332.format(place=place(i)))
         for surface, _, qualifiers in _MARK.findall(line):
@@ -137,8 +142,8 @@ def to_markup(record: Record) -> str:
         raise refuse("the header has a bar, bracket, line break or outer space")
     if _RESERVED.search(text) or "\r" in text:
         raise refuse("the text has a bar, a mark bracket or a carriage return")
-    if any(line.startswith(_HEADER) for line in text.split("\n")):
-        raise refuse("a line of the text looks like a header")
+    if any(line.startswith((_HEADER, _SECTION)) for line in text.split("\n")):
+        raise refuse("a line of the text begins with `=== ` or `--- `")
     names: dict[tuple[int, int], list[str]] = {}
     for start, end, name in record.get("qualifiers", []):
         names.setdefault((start, end), []).append(name)

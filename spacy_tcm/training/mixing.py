@@ -25,6 +25,7 @@ class MixedCorpus:
     """Each call is one pass over all corpora, in an order of its own.
 
     For ``max_epochs = -1``, where spaCy makes a pass for each epoch and does not shuffle it.
+    RAISES RecordError: no reader gives an Example.
     """
 
     def __init__(self, corpora: dict[str, Reader], seed: int = 0):
@@ -35,5 +36,7 @@ class MixedCorpus:
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         examples = [example for reader in self.corpora.values() for example in reader(nlp)]
+        if not examples:
+            raise RecordError(Errors.E353)
         self._random.shuffle(examples)
         yield from examples

@@ -94,8 +94,24 @@ def test_label_map_makes_a_partial_corpus(tmp_path):
     (written,) = read_records(tmp_path / "out")
     assert written["entities"] == [[0, 2, "SYMPTOM"]]
     assert written["labels"] == ["SYMPTOM"]
-    label_map.write_text(json.dumps({"症状": "SYMPTOMS"}), encoding="utf-8")
-    assert "E345" in run(source, tmp_path / "out", "--label-map", label_map).output
+    for wrong in ("SYMPTOMS", ["SIGN", "SYMPTOMS"], [["SIGN"]], 3):
+        label_map.write_text(json.dumps({"症状": wrong}), encoding="utf-8")
+        assert "E345" in run(source, tmp_path / "out", "--label-map", label_map).output
+
+
+@pytest.mark.parametrize("form", ["jsonl", "spacy"])
+def test_label_map_to_one_of_several(tmp_path, form):
+    source = tmp_path / "other.jsonl"
+    record = {"id": "1", "text": "便血3天", "entities": [[0, 2, "症状"]]}
+    source.write_text(json.dumps(record), encoding="utf-8")
+    label_map = tmp_path / "map.json"
+    label_map.write_text(json.dumps({"症状": ["SYMPTOM", "SIGN"]}), encoding="utf-8")
+    out = tmp_path / "out"
+    result = run(source, out, "--label-map", label_map, "--format", form)
+    assert result.exit_code == 0, result.output
+    (written,) = read_records(out)
+    assert written["entities"] == [[0, 2, "SYMPTOM|SIGN"]]
+    assert written["labels"] == ["SIGN", "SYMPTOM"]
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,12 @@ def test_prints_a_table_and_writes_json(model, corpus, tmp_path):
 
 
 def test_user_errors_are_one_message(model, corpus, tmp_path):
+    (tmp_path / "empty.jsonl").touch()
     for arguments, code in [
         ((tmp_path / "none", corpus), "E504"),
         ((tmp_path, corpus), "E504"),
         ((model, tmp_path / "none.jsonl"), "E301"),
+        ((model, tmp_path / "empty.jsonl"), "E352"),
     ]:
         result = run(*arguments)
         assert result.exit_code == 1

@@ -55,6 +55,15 @@ def test_writes_an_encoder_its_history_and_a_picture(files):
     assert longer.exit_code == 0, longer.output
     history = json.loads((out / "pretraining.json").read_text(encoding="utf8"))["history"]
     assert [entry["step"] for entry in history] == [3, 5]
+    shorter = run(*args, "--steps", 4)
+    assert shorter.exit_code == 0, shorter.output
+    assert "already at step 5" in shorter.output
+    record = json.loads((out / "pretraining.json").read_text(encoding="utf8"))
+    assert record["settings"]["steps"] == 5
+    excluding = run(*args, "--steps", 6, "--exclude", out.parent / "general.txt")
+    assert excluding.exit_code == 1
+    assert "--exclude dropped 2 chunks" in excluding.output
+    assert "[E432]" in excluding.output
     other = run(*args, "--rate", 0.5)
     assert other.exit_code == 1
     assert "[E418]" in other.output
@@ -66,6 +75,8 @@ def test_what_cannot_be_is_said_before_anything_is_written(files, tmp_path):
     for arguments, code in [
         ((out, *options, "--heads", 7), "E408"),
         ((out, *options, "--device", "nonsense"), "E426"),
+        ((out, *options, "--length", 600), "E425"),
+        ((out, *options, "--rate", 0), "E434"),
         ((out, *options, "--domain", tmp_path / "none.txt"), "E417"),
         ((out, *options, "--exclude", tmp_path / "none.csv"), "E416"),
         ((tmp_path / "vocab.txt", *options), "E533"),
@@ -74,6 +85,18 @@ def test_what_cannot_be_is_said_before_anything_is_written(files, tmp_path):
         assert result.exit_code == 1, result.output
         assert f"[{code}]" in result.output
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_vocabulary_in_the_folder_is_kept(files):
+    out, options = files
+    out.mkdir()
+    given = (out.parent / "vocab.txt").rename(out / "vocab.txt")
+    before = given.read_bytes()
+    result = run(out, *options, "--vocab", given)
+    assert result.exit_code == 1, result.output
+    assert "[E412]" in result.output
+    assert list(out.iterdir()) == [given]
+    assert given.read_bytes() == before
 
 
 @pytest.mark.slow

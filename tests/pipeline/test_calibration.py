@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from spacy_tcm.cli.app import app
 from spacy_tcm.errors import ModelError
-from spacy_tcm.training.calibration import calibrate
+from spacy_tcm.training import calibration
+from spacy_tcm.training.calibration import GRID, calibrate
 from spacy_tcm.training.evaluation import reliability
 
 from .conftest import RECORDS as LEARNT
@@ -53,6 +54,39 @@ def test_an_overconfident_pipeline_becomes_less_sure(pipeline, tmp_path):
     assert [e._.score for e in again.ents] == pytest.approx([e[2] for e in after])
 
 
+def test_the_net_runs_once_for_all_temperatures(pipeline, monkeypatch):
+    """And its scores are those of `predict` with each temperature set."""
+    ner = pipeline.get_pipe("multimodal_ner")
+    docs = list(
+        pipeline.pipe([text for text, _, _ in LEARNT] + ["便血3天，脉弦细数，口干。" * 400])
+    )
+    temperatures = [0.5, 1.0, 4.0]
+    runs = []
+    forward = ner.model._func
+
+    def note(model, docs, is_train):
+        runs.append(len(docs))
+        return forward(model, docs, is_train)
+
+    monkeypatch.setattr(ner.model, "_func", note)
+    found = ner.predict_at(docs, temperatures)
+    assert sum(runs) == sum(1 for doc in docs if len(doc))
+    for i, temperature in enumerate(temperatures):
+        ner.cfg["temperature"] = temperature
+        expected = ner.predict(docs)
+        assert [[(*e[:3], e[3][i]) for e in some] for some in found] == expected
+
+
+def test_a_doubtful_temperature_is_said(pipeline, monkeypatch):
+    # Of so few entities, all of them right, no score is too sure.
+    found = calibrate(pipeline, RECORDS)
+    assert found["temperature"] == pytest.approx(GRID[0])
+    assert [warning[:6] for warning in found["warnings"]] == ["[W403]", "[W404]"]
+    monkeypatch.setattr(calibration, "LEAST", 3)
+    some_wrong = [*RECORDS[1:], *DOUBTFUL] * 3
+    assert not calibrate(pipeline, some_wrong)["warnings"]
+
+
 def test_errors(pipeline):
     with pytest.raises(ModelError, match="E443"):
         calibrate(pipeline, [({"id": "1", "text": "", "entities": []}, None)])
@@ -67,4 +101,9 @@ def test_command(pipeline, tmp_path):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "Temperature" in result.output
+    assert "W404" in result.output
+    for taken in (tmp_path / "out", tmp_path / "model"):
+        again = CliRunner().invoke(app, [*arguments[:3], str(taken)])
+        assert again.exit_code == 1
+        assert "E412" in again.output
     assert spacy.load(tmp_path / "out").get_pipe("multimodal_ner").temperature > 1

@@ -334,6 +334,16 @@ def test_an_entity_that_is_one_of_several_labels():
     assert ner._allowed_tags(examples[1])[:4].all()
 
 
+@pytest.mark.parametrize("blank", ["\r\n", "\n", "\t", "\u3000", "\x07", "\u200b"])
+def test_nothing_but_white_space_or_control_characters_is_no_entity(trained, monkeypatch, blank):
+    ner = trained.get_pipe("multimodal_ner")
+    doc = trained.make_doc(f"口干{blank}便血")
+    tag = tag_names(ner.labels).index("S-SYMPTOM")
+    monkeypatch.setattr(ner._crf, "decode", lambda *_: [[tag] * len(doc)])
+    ner.set_annotations([doc], ner.predict([doc]))
+    assert [ent.text for ent in doc.ents] == list("口干便血")
+
+
 def test_posteriors(trained):
     docs = [trained.make_doc(text) for text in ("便血3天", "", "脉弦细数，口干")]
     ner = trained.get_pipe("multimodal_ner")

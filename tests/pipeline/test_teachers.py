@@ -81,8 +81,19 @@ def test_teachers_are_not_saved_with_the_student(teacher, tmp_path):
     assert spacy.load(tmp_path / "student").get_pipe("multimodal_ner")._teachers is None
 
 
+def test_one_teacher_may_be_given_as_text(teacher):
+    ner = start(make_blank(tongue=False), teachers=str(teacher))
+    assert len(ner._teachers.teachers) == 1
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
+def test_impossible_weight(teacher, weight):
+    with pytest.raises(ModelError, match=r"E444.*multimodal_ner"):
+        start(make_blank(tongue=False), teachers=[str(teacher)], teacher_weight=weight)
+
+
 def test_errors(tmp_path, trained):
-    with pytest.raises(ModelError, match="E441"):
+    with pytest.raises(ModelError, match=r"E441.*no such folder"):
         Teachers([tmp_path / "nowhere"], ["SYMPTOM"])
     spacy.blank("tcm").to_disk(tmp_path / "empty")
     with pytest.raises(ModelError, match="no multimodal_ner"):

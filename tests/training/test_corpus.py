@@ -209,3 +209,24 @@ def test_a_coarser_label_stands_for_several(tmp_path):
     assert example.reference._.annotated_labels == ["SIGN", "SYMPTOM"]
     with pytest.raises(RecordError, match="E313"):
         list(create_record_corpus(path, label_map={"finding": ["SYMPTOM", "WRONG"]})(NLP))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *[("weight", value) for value in (-1, float("nan"), float("inf"))],
+        *[("limit", -1), ("max_length", -1), ("unlabelled", "inside")],
+    ],
+)
+def test_impossible_settings(tmp_path, setting, value):
+    with pytest.raises(RecordError, match=rf"E351\] {setting}"):
+        create_record_corpus(tmp_path, **{setting: value})
+
+
+def test_a_corpus_without_records_says_so_but_an_empty_text_is_a_record(tmp_path):
+    path = write(tmp_path / "a.jsonl")
+    with pytest.raises(RecordError, match=r"E352.*a\.jsonl"):
+        list(create_record_corpus(path)(NLP))
+    assert not list(create_record_corpus(path, weight=0)(NLP))
+    write(path, EMPTY)
+    assert [example.text for example in create_record_corpus(path)(NLP)] == [""]

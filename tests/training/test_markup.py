@@ -73,6 +73,8 @@ def test_windows_line_ends_are_line_ends(tmp_path):
         ('{"value"', '{value"', "E305", 5),
         ('"舌色"', "舌色", "E305", 7),
         ("肛肠科 |", "", "E330", 1),
+        (RECORD[RECORD.index("--- fields") :], "--- Fields\n{}\n", "E331", 4),
+        (RECORD[RECORD.index("⟦") :], "\n\n", "E331", 1),
     ],
 )
 def test_errors_name_file_and_line_but_never_the_text(old, new, code, line):
@@ -97,9 +99,9 @@ def test_a_file_in_another_encoding_is_an_error(tmp_path):
 
 
 # Any text that the format can hold: no mark characters, no carriage return, no header line.
-PIECES = st.text(st.characters(exclude_characters="⟦⟧|\r=", exclude_categories=["Cs"]), max_size=8)
+PIECES = st.text(st.characters(exclude_characters="⟦⟧|\r=-", exclude_categories=["Cs"]), max_size=8)
 SURFACES = st.text(
-    st.characters(exclude_characters="⟦⟧|\r\n=", exclude_categories=["Cs"]), min_size=1, max_size=8
+    st.characters(exclude_characters="⟦⟧|\r\n=-", exclude_categories=["Cs"]), min_size=1, max_size=8
 ).filter(lambda surface: surface == surface.strip())
 MARKS = st.tuples(
     SURFACES,
@@ -134,6 +136,7 @@ def test_round_trip(marked, rest):
         {"text": "便血3天，无发热。\r既往高血压。"},
         {"text": "便血|天，无发热。\n既往高血压。"},
         {"text": "便血3天，无发热。\n=== 高血压。", "entities": [], "qualifiers": []},
+        {"text": "便血3天，无发热。\n--- 高血压。", "entities": [], "qualifiers": []},
         {"entities": [[0, 3, "SYMPTOM"], [2, 4, "TIME"]]},
         {"entities": [[8, 11, "TIME"]]},
         {"entities": [[0, 2, "症状"]]},

@@ -80,3 +80,9 @@ def test_augmented_anew_each_time(corpora):
 def test_nothing_to_mix():
     with pytest.raises(RecordError, match="E350"):
         create_mixed_corpus({"a": None})
+
+
+def test_a_pass_without_examples(corpora):
+    mixed = create_mixed_corpus({"a": create_record_corpus(corpora / "a.jsonl", weight=0)})
+    with pytest.raises(RecordError, match="E353"):
+        list(mixed(NLP))

@@ -1,8 +1,10 @@
 """Where a run stands, on disk: at any moment a whole one, so that a kill costs few updates."""
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from spacy_tcm.training.pretraining.settings import CHANGEABLE, Settings
 
 CHECKPOINT = "checkpoint"
 PREVIOUS = "checkpoint.previous"  # there only while `save_checkpoint` replaces it
-UNFINISHED = "checkpoint.new"
+UNFINISHED = "checkpoint.new"  # there also before the first
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -31,16 +33,29 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 
 def check_folder(folder: Path, settings: Settings) -> None:
-    """RAISES ModelError: the folder holds an encoder that is no run to go on with, or a run with
-    other settings or a damaged checkpoint. Changes nothing."""
+    """RAISES ModelError: the path is neither empty nor the folder of a run, or the run has other
+    settings or a damaged checkpoint. Changes nothing."""
     checkpoint = find_checkpoint(folder)
     if checkpoint is not None:
         begun, mine = read_state(checkpoint)["settings"], asdict(settings)
         names = [n for n in mine if n not in CHANGEABLE and (n not in begun or begun[n] != mine[n])]
         if names:
             raise ModelError(Errors.E418.format(path=folder, names=", ".join(names)))
-    elif (folder / "config.json").exists():
+    elif not (folder / UNFINISHED).exists() and (folder.is_file() or any(folder.glob("*"))):
         raise ModelError(Errors.E412.format(path=folder))
+
+
+def mark_begun(folder: Path) -> None:
+    """Make the folder that of a run, before it holds a checkpoint."""
+    (folder / UNFINISHED).mkdir(parents=True, exist_ok=True)
+
+
+def digest(lines: Iterable[str]) -> str:
+    """A fingerprint of them, to tell whether a run goes on with the same."""
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(f"{line}\n".encode())
+    return found.hexdigest()
 
 
 def save_checkpoint(

@@ -23,6 +23,7 @@ from spacy_tcm.training.pretraining.checkpoint import check_folder
 from spacy_tcm.training.pretraining.masked_lm import new_model
 from spacy_tcm.training.pretraining.run import Run, find_device
 from spacy_tcm.training.pretraining.settings import DistillationSettings
+from spacy_tcm.training.pretraining.texts import Texts
 
 # What transformers raises for a missing, damaged or unknown model.
 _UNLOADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
@@ -83,7 +84,9 @@ class Distillation(Run):
         super().__init__(
             folder, settings, student, tokenizer, net=net, lexicon=lexicon, device=target
         )
-        tokenizer.save_pretrained(folder)
+
+    def begin(self, texts: Texts) -> None:
+        self.batches.tokenizer.save_pretrained(self.folder)
 
     def losses(self, part: Batch, whole: Batch) -> dict[str, Tensor]:
         taught, target_matrices = self._read_as_teacher(part)
@@ -198,8 +201,13 @@ def _load_whole(kind: Any, name: str, unneeded: str, **options: Any) -> Any:
 
 
 def _unloadable(name: str, error: Exception) -> ModelError:
-    cause = str(error).strip().splitlines() or [type(error).__name__]
-    return ModelError(Errors.E428.format(name=name, cause=cause[0].rstrip(".")))
+    """The first sentence tells what is wrong; others list each kind of model there is."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    cause = lines[0].split(". ")[0].rstrip(".")[:200]
+    if not Path(name).exists():
+        looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+        cause = "no such folder" if looks_like_a_path else f"no such folder; {cause}"
+    return ModelError(Errors.E428.format(name=name, cause=cause))
 
 
 def _layer_step(teacher: int, student: int) -> int:

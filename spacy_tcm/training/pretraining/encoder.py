@@ -1,5 +1,6 @@
 """A BERT of our own shape, made locally: no download is needed to train one."""
 
+import shutil
 import string
 import unicodedata
 from collections import Counter
@@ -75,6 +76,7 @@ def build_encoder(
     write_tokenizer(vocabulary, out, shape.positions)
     torch.manual_seed(seed)
     BertModel(shape.config(len(vocabulary))).save_pretrained(out)
+    share_weights(out)
     return len(vocabulary)
 
 
@@ -94,6 +96,17 @@ def write_tokenizer(vocabulary: Sequence[str], out: Path, positions: int) -> "Be
     tokenizer.model_max_length = positions
     tokenizer.save_pretrained(out)
     return tokenizer
+
+
+def make_tokenizer(vocabulary: Sequence[str], positions: int) -> "BertTokenizerFast":
+    """That of `write_tokenizer`, without its files."""
+    with TemporaryDirectory() as folder:
+        return write_tokenizer(vocabulary, Path(folder), positions)
+
+
+def share_weights(folder: Path) -> None:
+    """Let those read the weights who can read the other files: safetensors lets the owner only."""
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")
 
 
 def make_vocabulary(texts: Iterable[str]) -> list[str]:
@@ -116,8 +129,7 @@ def trim_vocabulary(full: Sequence[str], texts: Sequence[str]) -> list[str]:
     and punctuation. Behind them come characters that occur as often and that the full vocabulary
     lacks, such as those of rare herbs.
     """
-    with TemporaryDirectory() as folder:
-        tokenizer = write_tokenizer(full, Path(folder), 512)
+    tokenizer = make_tokenizer(full, 512)
     found: Counter[int] = Counter()
     for start in range(0, len(texts), 10_000):
         batch = tokenizer(texts[start : start + 10_000], add_special_tokens=False)

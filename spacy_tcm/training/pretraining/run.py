@@ -19,11 +19,14 @@ from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.lexicon import Lexicon
 from spacy_tcm.training.pretraining.batches import Batch, Batches
 from spacy_tcm.training.pretraining.checkpoint import (
+    digest,
     find_checkpoint,
+    mark_begun,
     read_state,
     read_tensors,
     save_checkpoint,
 )
+from spacy_tcm.training.pretraining.encoder import share_weights
 from spacy_tcm.training.pretraining.settings import Settings
 from spacy_tcm.training.pretraining.texts import Texts
 
@@ -54,9 +57,7 @@ class Run(ABC):
 
         RAISES ModelError: texts may be longer than the encoder reads; the checkpoint is damaged.
         """
-        positions = int(tokenizer.model_max_length)
-        if settings.length > positions:
-            raise ModelError(Errors.E425.format(length=settings.length, positions=positions))
+        check_length(settings.length, int(tokenizer.model_max_length))
         self.folder = folder
         self.settings = settings
         self.device = device
@@ -69,6 +70,9 @@ class Run(ABC):
         self.tokens = 0
         self.history: list[dict[str, Any]] = []
         self.recent: list[dict[str, float]] = []  # losses since the last entry of the history
+        # Fingerprints of what a run goes on with: now, and where it began.
+        self.inputs = {"lexicon": digest(_terms(lexicon))}
+        self.begun_with: dict[str, str] = {}
         checkpoint = find_checkpoint(folder)
         if checkpoint is not None:
             self._load(checkpoint)
@@ -88,11 +92,16 @@ class Run(ABC):
         evaluate_every: int = 1000,
         report: Callable[[float], None] | None = None,
     ) -> None:
-        """Train up to the last step and write the encoder.
+        """Train up to the last step and write the encoder. Past it already, change nothing.
 
         report: called after each update with the mean loss of the last ones.
+        RAISES ModelError: it was begun with other texts, lexicon or vocabulary.
         """
+        self._check_inputs(texts)
+        if self.step > self.settings.steps:
+            return
         if self.step == 0:
+            mark_begun(self.folder)
             self.begin(texts)
         updates = self.batches.updates(texts, self.step)
         for step in range(self.step, self.settings.steps):
@@ -111,6 +120,13 @@ class Run(ABC):
             if last or self.step % save_every == 0:
                 self.save()
         self.export()
+
+    def _check_inputs(self, texts: Texts) -> None:
+        self.inputs["texts"] = digest(chunk for kind in texts.chunks() for chunk in ("", *kind))
+        begun = self.begun_with  # of an older version: empty
+        names = sorted(n for n, found in self.inputs.items() if begun.get(n, found) != found)
+        if names:
+            raise ModelError(Errors.E432.format(path=self.folder, names=", ".join(names)))
 
     def _update(self, whole: Batch, rate: float) -> dict[str, float]:
         """One step of the optimizer. RETURNS: the losses before it."""
@@ -179,6 +195,7 @@ class Run(ABC):
             "tokens": self.tokens,
             "history": self.history,
             "recent": self.recent,
+            "inputs": self.inputs,
         }
         save_checkpoint(self.folder, self.net, self.optimizer, state)
 
@@ -187,6 +204,7 @@ class Run(ABC):
         read_tensors(checkpoint, self.net, self.optimizer)
         self.step, self.tokens = state["step"], state["tokens"]
         self.history, self.recent = state["history"], state.get("recent", [])
+        self.begun_with = state.get("inputs", {})
 
     def export(self) -> None:
         """Write the encoder as an ordinary Hugging Face folder, weights in 16 bits, and the history
@@ -194,11 +212,18 @@ class Run(ABC):
         config = self.model.config
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.1
         copy.deepcopy(self.model).half().save_pretrained(self.folder)
+        share_weights(self.folder)
         # Stored in 16 bits, but to be computed with, and trained on, in 32.
         config.torch_dtype = torch.float32
         config.save_pretrained(self.folder)
         record = {"settings": asdict(self.settings), "tokens": self.tokens, "history": self.history}
         (self.folder / HISTORY).write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
+
+
+def check_length(length: int, positions: int) -> None:
+    """RAISES ModelError: texts may be longer than the encoder reads. Both in subwords."""
+    if length > positions:
+        raise ModelError(Errors.E425.format(length=length, positions=positions))
 
 
 def find_device(name: str) -> torch.device:
@@ -222,6 +247,12 @@ def set_threads(count: int) -> None:
     """CPU threads to compute with; 0: torch's choice."""
     if count:
         torch.set_num_threads(count)
+
+
+def _terms(lexicon: Lexicon | None) -> list[str]:
+    if lexicon is None:
+        return []
+    return [entry.term for entry in (*lexicon.entries, *lexicon.user_entries)]
 
 
 def _optimizer(net: nn.Module, settings: Settings) -> torch.optim.AdamW:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy
 
 from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.training.pretraining.encoder import SPECIAL
 
 SUFFIXES = (".jsonl", ".txt", ".xz")
 
@@ -26,12 +27,17 @@ _SENTENCE = re.compile(r"[^。！？；!?;\n]*[。！？；!?;\n]?")
 
 @dataclass(frozen=True)
 class Texts:
-    """Chunks to train on, and chunks held out, of both kinds of text."""
+    """Chunks to train on, and chunks held out, of both kinds of text. excluded: how many are left
+    out because an excluded file has some of their text."""
 
     domain: list[str]
     general: list[str]
     held_out_domain: list[str]
     held_out_general: list[str]
+    excluded: int = 0
+
+    def chunks(self) -> tuple[list[str], ...]:
+        return self.domain, self.general, self.held_out_domain, self.held_out_general
 
 
 def prepare_texts(
@@ -49,33 +55,45 @@ def prepare_texts(
         (Moore and Lewis 2010: the difference of the cross-entropies per character under a model of
         the domain and one of the general text, here bigrams of characters).
     exclude: evaluation texts; a chunk that shares `SHARED` characters in a row with one is dropped.
-    RAISES ModelError: a file is missing, of another kind or empty.
+    RAISES ModelError: a file is missing or of another kind, a folder has none of a kind that is
+        read, or no domain text is left to train on.
     """
     tests = _find_shared(_read(exclude))
     seen: set[str] = set()
-    chunks = {}
+    chunks: dict[str, list[str]] = {}
+    excluded = 0
     for kind, paths in (("domain", domain), ("general", general)):
-        found = _unique(cut(_read(paths), size), seen)
+        found = list(_unique(cut(_read(paths), size), seen))
         chunks[kind] = [chunk for chunk in found if not tests(chunk)]
-    if not chunks["domain"]:
-        raise ModelError(Errors.E415)
+        excluded += len(found) - len(chunks[kind])
+        if not chunks["domain"]:
+            cause = f"--exclude dropped each of {len(found)} chunks" if found else "they are empty"
+            raise ModelError(Errors.E415.format(cause=cause))
     if keep < 1 and chunks["general"]:
         chunks["general"] = _most_like(chunks["domain"], chunks["general"], keep)
     train = {kind: [c for c in found if not _held_out(c)] for kind, found in chunks.items()}
     held_out = {kind: [c for c in found if _held_out(c)] for kind, found in chunks.items()}
-    return Texts(train["domain"], train["general"], held_out["domain"], held_out["general"])
+    if not train["domain"]:
+        cause = f"they are so short that each of {len(held_out['domain'])} chunks is held out"
+        raise ModelError(Errors.E415.format(cause=cause))
+    return Texts(
+        train["domain"], train["general"], held_out["domain"], held_out["general"], excluded
+    )
 
 
 def read_vocabulary(path: Path) -> list[str]:
     """The tokens of a ``vocab.txt``, one a line.
 
-    RAISES ModelError: it cannot be read.
+    RAISES ModelError: it cannot be read or lacks special tokens.
     """
     try:
-        return path.read_text(encoding="utf8").rstrip("\n").split("\n")
+        tokens = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        cause = getattr(error, "strerror", None) or type(error).__name__
-        raise ModelError(Errors.E417.format(path=path, cause=cause)) from None
+        raise ModelError(Errors.E417.format(path=path, cause=_cause(error))) from None
+    missing = [token for token in SPECIAL if token not in tokens]
+    if missing:
+        raise ModelError(Errors.E433.format(path=path, missing=", ".join(missing)))
+    return tokens
 
 
 def cut(texts: Iterable[Sequence[str]], size: int) -> Iterator[str]:
@@ -108,7 +126,10 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
     """A folder stands for the texts in it, by name."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+            files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+            if not files:
+                raise ModelError(Errors.E436.format(path=path, suffixes=", ".join(SUFFIXES)))
+            yield from files
         else:
             yield path
 
@@ -129,9 +150,14 @@ def _read(paths: Iterable[Path]) -> Iterator[list[str]]:
                 else:
                     yield lines.read().splitlines()
         except (OSError, EOFError, lzma.LZMAError, ValueError, LookupError, TypeError) as error:
-            cause = getattr(error, "strerror", None) or type(error).__name__
             place = f", line {number}" if number else ""
-            raise ModelError(Errors.E417.format(path=path, cause=cause + place)) from None
+            raise ModelError(Errors.E417.format(path=path, cause=_cause(error) + place)) from None
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _text_of(line: str) -> str:

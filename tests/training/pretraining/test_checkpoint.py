@@ -12,6 +12,7 @@ from spacy_tcm.training.pretraining.checkpoint import (
     CHECKPOINT,
     check_folder,
     find_checkpoint,
+    mark_begun,
     read_state,
     read_tensors,
     save_checkpoint,
@@ -169,10 +170,17 @@ def test_settings_must_be_the_same_except_for_steps_and_parts(tmp_path, small):
         check_folder(tmp_path, small(shape=replace(small().shape, layers=3)))
 
 
-def test_a_folder_with_another_encoder_is_refused(tmp_path, small):
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "notes.md"])
+def test_a_folder_with_anything_else_is_refused(tmp_path, small, name):
     check_folder(tmp_path / "none", small())
-    (tmp_path / "vocab.txt").write_text("left by a run that was killed at once")
     check_folder(tmp_path, small())
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="E412"):
-        check_folder(tmp_path, small())
+    (tmp_path / name).write_text("somebody's")
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(ModelError, match="E412"):
+            check_folder(path, small())
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, small):
+    mark_begun(tmp_path / "out")
+    (tmp_path / "out" / "vocab.txt").write_text("left by it")
+    check_folder(tmp_path / "out", small())

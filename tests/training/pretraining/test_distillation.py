@@ -251,6 +251,22 @@ def test_what_does_not_suit_is_said(distill, teacher, make_teacher, vocabulary, 
     assert not (tmp_path / "student").exists()
 
 
+def test_a_folder_that_is_no_model_is_said_in_short(distill, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"E428.*\(Unrecognized model") as caught:
+        distill(teacher=str(tmp_path))
+    assert len(str(caught.value)) < 500
+    with pytest.raises(ModelError, match=r"E428.*\(no such folder\)"):
+        distill(teacher=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
+def test_weights_that_teach_nothing_are_said(small, weight):
+    weights = {f"{name}_weight": weight for name in (*LEARNED, "mlm")}
+    with pytest.raises(ModelError, match="E435"):
+        small(DistillationSettings, teacher="any", **weights)
+
+
 def test_a_tokenizer_without_a_mask_is_said(distill, make_teacher, vocabulary):
     folder = make_teacher(BertForMaskedLM(SHAPE.config(len(vocabulary))))
     tokenizer = write_tokenizer(vocabulary, Path(folder), 64)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -86,6 +87,35 @@ def test_a_run_can_be_made_longer(tmp_path, texts, vocabulary, small):
     assert [entry["step"] for entry in longer.history] == [4, 7]
 
 
+def test_a_longer_run_than_asked_for_is_left_alone(tmp_path, texts, vocabulary, small):
+    Pretraining(tmp_path, vocabulary, small(steps=4)).run(texts)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    Pretraining(tmp_path, vocabulary, small(steps=2)).run(texts)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_goes_on_with_the_same_texts_lexicon_and_vocabulary_only(
+    tmp_path, texts, vocabulary, lexicon, small
+):
+    Pretraining(tmp_path, vocabulary, small(steps=2), lexicon, full=vocabulary).run(texts)
+    swapped = replace(texts, domain=texts.general, general=texts.domain)
+    for changes, others, names in [
+        ({}, swapped, "texts"),
+        ({"lexicon": None}, texts, "lexicon"),
+        ({"full": [*vocabulary, "新"]}, texts, "vocab"),
+    ]:
+        given = {"lexicon": lexicon, "full": vocabulary} | changes
+        run = Pretraining(tmp_path, vocabulary, small(steps=3), **given)
+        with pytest.raises(ModelError, match=f"E432.* for {names}\\."):
+            run.run(others)
+    state = tmp_path / CHECKPOINT / "state.json"
+    older = json.loads(state.read_text(encoding="utf8"))
+    del older["inputs"]
+    state.write_text(json.dumps(older), encoding="utf8")
+    Pretraining(tmp_path, vocabulary, small(steps=3)).run(swapped)
+    assert json.loads(state.read_text(encoding="utf8"))["step"] == 3
+
+
 def gradients(run, batch):
     run.optimizer.zero_grad = lambda: None
     found = run._update(batch, 0.0)
@@ -129,7 +159,10 @@ def test_what_cannot_be_is_said(tmp_path, vocabulary, small):
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match=r"E426.*cuda"):
             Pretraining(tmp_path / "device", vocabulary, small(), device="cuda")
-    assert not (tmp_path / "device").exists()
+    for rate in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(ModelError, match="E434"):
+            small(rate=rate)
+    assert not list(tmp_path.iterdir())
 
 
 def test_exported_for_transformers_and_spacy(tmp_path, texts, vocabulary, small):
@@ -146,6 +179,8 @@ def test_exported_for_transformers_and_spacy(tmp_path, texts, vocabulary, small)
     assert model.dtype == torch.float32, "stored in 16 bits, computed with in 32"
     with safe_open(tmp_path / "model.safetensors", "pt") as weights:
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
+    modes = {(tmp_path / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert len(modes) == 1
     assert torch.allclose(vectors, run.model.bert(**inputs).last_hidden_state, atol=5e-3)
     assert model.config.hidden_dropout_prob == 0.1, "for fine-tuning"
     scores = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()(**inputs).logits

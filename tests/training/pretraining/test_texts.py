@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_tcm.errors import ModelError
+from spacy_tcm.training.pretraining.encoder import SPECIAL
 from spacy_tcm.training.pretraining.texts import SHARED, cut, prepare_texts, read_vocabulary
 
 HERBS = "黄芪当归川芎白术茯苓甘草陈皮半夏柴胡黄芩"
@@ -123,8 +124,8 @@ def test_reads_compressed_text_and_a_byte_order_mark(tmp_path):
         ("a.jsonl", b'{"text": "\\ud800"}\n', "E417.*UnicodeEncodeError, line 1"),
         ("a.xz", b"not compressed", "E417.*LZMAError"),
         ("a.txt.xz", lzma.compress("口干。".encode() * 99)[:-30], "E417.*EOFError"),
-        ("a.txt", b"", "E415"),
-        ("a.txt", None, "E417.*No such file"),
+        ("a.txt", b"", "E415.*empty"),
+        ("a.txt", None, "E417.*no such file"),
     ],
 )
 def test_bad_files_are_named_with_the_cause(tmp_path, name, content, message):
@@ -137,10 +138,34 @@ def test_bad_files_are_named_with_the_cause(tmp_path, name, content, message):
 
 
 def test_bad_vocabulary(tmp_path):
-    (tmp_path / "vocab.txt").write_text("[PAD]\n口\n", encoding="utf8")
-    assert read_vocabulary(tmp_path / "vocab.txt") == ["[PAD]", "口"]
-    with pytest.raises(ModelError, match=r"E417.*none"):
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join([*SPECIAL, "口"]) + "\n", encoding="utf8")
+    assert read_vocabulary(path) == [*SPECIAL, "口"]
+    with pytest.raises(ModelError, match=r"E417.*none.*no such file"):
         read_vocabulary(tmp_path / "none.txt")
+    for content, missing in [("", r"\[PAD\], .*\[MASK\]"), ("[PAD]\n[CLS]\n[SEP]\n", r"\[UNK\]")]:
+        path.write_text(content, encoding="utf8")
+        with pytest.raises(ModelError, match=rf"E433.*vocab\.txt.*{missing}"):
+            read_vocabulary(path)
+
+
+def test_a_folder_without_texts_is_named(tmp_path):
+    domain = write(tmp_path / "domain.jsonl", sentences(HERBS, 9))
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "dev.csv").write_text("text", encoding="utf8")
+    for arguments in ({"exclude": [tests]}, {"general": [tests]}):
+        with pytest.raises(ModelError, match=r"E436.*tests"):
+            prepare_texts([domain], **arguments)
+
+
+def test_what_is_excluded_is_counted(tmp_path):
+    every = sentences(HERBS, 20)
+    domain = write(tmp_path / "domain.jsonl", every)
+    excluded = write(tmp_path / "dev.jsonl", every[:3])
+    assert prepare_texts([domain], exclude=[excluded], size=40).excluded == 3
+    with pytest.raises(ModelError, match=r"E415.*--exclude dropped each of 20 chunks"):
+        prepare_texts([domain], exclude=[domain], size=40)
 
 
 def test_a_folder_stands_for_its_texts(tmp_path):
