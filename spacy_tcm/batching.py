@@ -1,8 +1,12 @@
-"""Batches of bounded size: padding must not make memory grow with (records x longest record)."""
+"""Batches of bounded size, since padding must not make memory grow with (records x longest record),
+and workers that share them."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
+
+from thinc.compat import has_torch, torch
 
 # Tokens of one padded batch in prediction: about 0.2 GB with 23 labels.
 MAX_PADDED = 16384
@@ -47,3 +51,18 @@ def cut_stretches(length: int, size: int, context: int) -> list[Stretch]:
         Stretch(max(0, first - context), min(length, last + context), first, last)
         for first, last in pairwise(bounds)
     ]
+
+
+@contextlib.contextmanager
+def forkable_torch(n_process: int) -> Iterator[None]:
+    """With worker processes, torch computes in one thread meanwhile: a forked worker would wait for
+    ever for the threads that torch started here before, often while the pipeline was loaded."""
+    if n_process == 1 or not has_torch:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

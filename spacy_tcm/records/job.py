@@ -22,8 +22,8 @@ from typing import IO, Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
-from thinc.compat import has_torch, torch
 
+from spacy_tcm.batching import forkable_torch
 from spacy_tcm.errors import Errors, TCMError, Warnings
 from spacy_tcm.images.load import REASONS, explain
 from spacy_tcm.records.inputs import BadInput, InputRecord
@@ -110,21 +110,6 @@ class _Failure:
         self.message = self.message or Errors.E520.format(component=name or "nlp", cause=cause)
 
 
-@contextlib.contextmanager
-def _forkable_torch(n_process: int) -> Iterator[None]:
-    """With worker processes, torch computes in one thread meanwhile: a forked worker would wait for
-    ever for the threads that torch started here before, often while the pipeline was loaded."""
-    if n_process == 1 or not has_torch:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def annotate(
     nlp: Language,
     items: Iterable[InputRecord | BadInput],
@@ -147,7 +132,7 @@ def annotate(
     nlp.set_error_handler(failure)  # type: ignore[arg-type]  # typed as always raising
     stream = iter(items)
     try:
-        with _forkable_torch(n_process):
+        with forkable_torch(n_process):
             while stretch := list(islice(stream, STRETCH)):
                 yield from _annotate_stretch(nlp, stretch, failure, batch_size, n_process)
     finally:

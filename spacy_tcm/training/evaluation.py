@@ -31,6 +31,7 @@ import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from spacy_tcm.batching import forkable_torch
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.tags import LABELS
 from spacy_tcm.training.alignment import align_entities
@@ -84,7 +85,7 @@ def evaluate_records(
     rare_gold = rare_correct = misaligned = n_records = n_characters = 0
     scored: list[tuple[float, bool]] = []
     docs = make_docs(nlp, records)
-    for doc, record in nlp.pipe(docs, as_tuples=True, batch_size=batch_size, n_process=n_process):
+    for doc, record in _pipe(nlp, docs, batch_size, n_process):
         annotated = record.get("labels")
         gold = [(start, end, label) for start, end, label in record["entities"]]
         ents = [ent for ent in doc.ents if annotated is None or ent.label_ in annotated]
@@ -164,6 +165,13 @@ def log_loss(pairs: Sequence[tuple[float, bool]]) -> float:
 def entity_surfaces(records: Iterable[Record]) -> set[str]:
     """The text of every entity of the records."""
     return {record["text"][start:end] for record in records for start, end, _ in record["entities"]}
+
+
+def _pipe(
+    nlp: Language, docs: Iterator[tuple[Doc, Record]], batch_size: int | None, n_process: int
+) -> Iterator[tuple[Doc, Record]]:
+    with forkable_torch(n_process):
+        yield from nlp.pipe(docs, as_tuples=True, batch_size=batch_size, n_process=n_process)
 
 
 def make_docs(
