@@ -216,6 +216,10 @@ class Run(ABC):
         # Stored in 16 bits, but to be computed with, and trained on, in 32.
         config.torch_dtype = torch.float32
         config.save_pretrained(self.folder)
+        # Positions that were never trained do harm: who reads on finds a limit, not noise.
+        tokenizer = copy.deepcopy(self.batches.tokenizer)
+        tokenizer.model_max_length = self.settings.length
+        tokenizer.save_pretrained(self.folder)
         record = {"settings": asdict(self.settings), "tokens": self.tokens, "history": self.history}
         (self.folder / HISTORY).write_text(json.dumps(record, indent=1) + "\n", encoding="utf8")
 

@@ -176,6 +176,7 @@ def test_exported_for_transformers_and_spacy(tmp_path, texts, vocabulary, small)
     inputs = tokenizer(texts.domain[0], return_tensors="pt")
     model = AutoModel.from_pretrained(tmp_path).eval()
     vectors = model(**inputs).last_hidden_state
+    assert tokenizer.model_max_length == run.settings.length, "positions beyond were not trained"
     assert model.dtype == torch.float32, "stored in 16 bits, computed with in 32"
     with safe_open(tmp_path / "model.safetensors", "pt") as weights:
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
