@@ -65,3 +65,19 @@ def no_network() -> Iterator[None]:
             patch.setattr(socket.socket, name, guard(getattr(socket.socket, name), host_of_address))
         patch.setattr(socket, "getaddrinfo", guard(socket.getaddrinfo, lambda host, *rest: host))
         yield
+
+
+@pytest.fixture(scope="session")
+def narrow() -> dict[str, object]:
+    """Overrides that make a transformer config small enough to train in a test."""
+    return {
+        "components.transformer.model.get_spans.max_subwords": 48,
+        "components.transformer.model.get_spans.overlap": 8,
+        "components.tongue_encoder.model.image_size": 32,
+        "components.tongue_encoder.model.stem": 4,
+        "components.tongue_encoder.model.inner": [4, 4],
+        "components.tongue_encoder.model.depths": [1, 1],
+        "components.tongue_encoder.model.width": 8,
+        "components.multimodal_ner.model.heads": 4,
+        "components.multimodal_ner.model.hidden": 12,
+    }

@@ -13,16 +13,7 @@ from spacy_tcm.training.pretraining.encoder import EncoderShape, build_encoder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 OTHERS = ("tcm_abstracts", "tcm_web", "drug_leaflets", "consumer_qa")
-NARROW = {
-    "components.transformer.model.get_spans.max_subwords": 48,
-    "components.transformer.model.get_spans.overlap": 8,
-    "components.tongue_encoder.model.image_size": 32,
-    "components.tongue_encoder.model.stem": 4,
-    "components.tongue_encoder.model.inner": [4, 4],
-    "components.tongue_encoder.model.depths": [1, 1],
-    "components.tongue_encoder.model.width": 8,
-    "components.multimodal_ner.model.heads": 4,
-    "components.multimodal_ner.model.hidden": 12,
+SHORT = {
     "training.max_steps": 2,
     "training.eval_frequency": 2,
     "training.logger.progress_bar": False,
@@ -49,13 +40,13 @@ def paths(tmp_path):
     }
 
 
-def test_tinybert(paths, tmp_path):
-    nlp = init_nlp(load_config(CONFIGS / "tinybert.cfg", overrides={**paths, **NARROW}))
+def test_tinybert(paths, narrow, tmp_path):
+    nlp = init_nlp(load_config(CONFIGS / "tinybert.cfg", overrides={**paths, **narrow, **SHORT}))
     train(nlp, tmp_path)
     assert nlp("便血3天").has_annotation("ENT_IOB")
 
 
-def test_joint(paths, tmp_path):
+def test_joint(paths, narrow, tmp_path):
     """Corpora with labels of their own beside ours, each through its map."""
     config = load_config(CONFIGS / "joint.cfg", interpolate=False)
     for name in OTHERS:
@@ -69,7 +60,8 @@ def test_joint(paths, tmp_path):
         write(tmp_path / f"{name}.train.jsonl", *records)
     overrides = {
         **paths,
-        **NARROW,
+        **narrow,
+        **SHORT,
         "paths.gold23": paths["paths.train"],
         "paths.data": str(tmp_path),
     }

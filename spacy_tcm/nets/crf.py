@@ -82,13 +82,16 @@ class BioesCRF(nn.Module):
         """
         potentials = self._potentials()
         possible = emissions.masked_fill(~allowed, IMPOSSIBLE)
-        everything = _LogNormalizer.apply(*potentials, emissions, mask)
-        loss = everything - _LogNormalizer.apply(*potentials, possible, mask)
-        if taught is not None:
-            fixed = [potential.detach() for potential in potentials]
-            everything = _LogNormalizer.apply(*fixed, emissions, mask)
+        annotated = _LogNormalizer.apply(*potentials, possible, mask)
+        if taught is None:
+            loss = _LogNormalizer.apply(*potentials, emissions, mask) - annotated
+        else:
+            # Both losses have the same logZ. Of its gradient by the transitions, the annotation has
+            # its share and the teacher none.
+            shared = [p.detach().lerp(p, 1 - weight) for p in potentials]
+            everything = _LogNormalizer.apply(*shared, emissions, mask)
             agreed = (taught * emissions * mask.unsqueeze(-1)).sum((1, 2))
-            loss = (1 - weight) * loss + weight * (everything - agreed)
+            loss = everything - (1 - weight) * annotated - weight * agreed
         return loss.sum().reshape(1).to(emissions.dtype)
 
     @torch.no_grad()

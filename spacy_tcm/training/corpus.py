@@ -19,7 +19,7 @@ from spacy_tcm.errors import Errors, RecordError
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.models.windows import BREAKS
 from spacy_tcm.training.alignment import align_entities
-from spacy_tcm.training.augmentation.edits import Augmenter
+from spacy_tcm.training.augmentation.edits import Augmenter, cut_piece
 from spacy_tcm.training.reading import LabelMap, describe_on_doc, read_with_images
 from spacy_tcm.training.validation import Record
 from spacy_tcm.types import EntityTriple
@@ -210,8 +210,6 @@ def cut_record(record: Record, doc: Doc, max_length: int) -> Iterator[Record]:
         if token.idx not in inside
     ]
     cuts.append((len(doc), length, True))
-    common = ("id", "image", "tongue", "labels")
-    kept: Record = {key: record[key] for key in common if key in record}
     first_token = start = position = 0
     while position < len(cuts):
         last = position
@@ -220,19 +218,5 @@ def cut_record(record: Record, doc: Doc, max_length: int) -> Iterator[Record]:
         # The end of the text counts as the end of a line, so the rest is not cut if it fits.
         best = next((i for i in range(last, position - 1, -1) if cuts[i][2]), last)
         n_tokens, end, _ = cuts[best]
-        yield {
-            **kept,
-            "text": record["text"][start:end],
-            "entities": _shifted(record["entities"], start, end),
-            "missing": _shifted(record.get("missing", []), start, end),
-        }
+        yield cut_piece(record, start, end)
         first_token, start, position = n_tokens, end, best + 1
-
-
-def _shifted(spans: list, start: int, end: int) -> list:
-    """The spans within [start, end), relative to start."""
-    return [
-        [max(span[0], start) - start, min(span[1], end) - start, *span[2:]]
-        for span in spans
-        if span[0] < end and span[1] > start
-    ]

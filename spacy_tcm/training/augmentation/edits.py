@@ -54,6 +54,26 @@ def replace_text(record: Record, edits: Iterable[Edit]) -> Record:
     }
 
 
+def cut_piece(record: Record, start: int, end: int) -> Record:
+    """The record of a piece of the text, from start to end (characters, end exclusive), which cuts
+    no entity. Missing annotation that it cuts is missing in it as far as it reaches."""
+    return {
+        **{key: record[key] for key in _KEPT if key in record},
+        "text": record["text"][start:end],
+        "entities": _within(record["entities"], start, end),
+        "missing": _within(record.get("missing", []), start, end),
+    }
+
+
+def _within(spans: list, start: int, end: int) -> list:
+    """The spans within [start, end), relative to start."""
+    return [
+        [max(span[0], start) - start, min(span[1], end) - start, *span[2:]]
+        for span in spans
+        if span[0] < end and span[1] > start
+    ]
+
+
 def arrange_text(record: Record, pieces: Iterable[tuple[int, int]]) -> Record:
     """The record made of pieces of its text, in the given order; the rest is dropped.
 
@@ -64,22 +84,15 @@ def arrange_text(record: Record, pieces: Iterable[tuple[int, int]]) -> Record:
     """
     text = ""
     entities: list[list] = []
-    missing: list[list[int]] = []
+    missing: list[list] = []
     for start, end in pieces:
         if text and text[-1] not in BREAKS:
             text += "\n"
-        shift = len(text) - start
-        entities += [
-            [span[0] + shift, span[1] + shift, span[2]]
-            for span in record["entities"]
-            if start <= span[0] and span[1] <= end
-        ]
-        missing += [
-            [max(span[0], start) + shift, min(span[1], end) + shift]
-            for span in record.get("missing", [])
-            if span[0] < end and span[1] > start
-        ]
-        text += record["text"][start:end]
+        piece = cut_piece(record, start, end)
+        at = len(text)
+        for spans, new in ((entities, piece["entities"]), (missing, piece["missing"])):
+            spans += [[span[0] + at, span[1] + at, *span[2:]] for span in new]
+        text += piece["text"]
     return {
         **{key: record[key] for key in _KEPT if key in record},
         "text": text,

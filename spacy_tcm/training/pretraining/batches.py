@@ -51,7 +51,7 @@ class Batches:
         """One of each update from a step on, without end; the same wherever one begins."""
         settings = self.settings
         rows = max(1, settings.batch_tokens // settings.length)
-        pool = texts.domain * settings.domain_weight + texts.general
+        pool = texts.epoch(settings.domain_weight)
         lengths = numpy.array([len(text) for text in pool])
         per_epoch = max(1, len(pool) // rows)
         while True:

@@ -52,7 +52,7 @@ class Pretraining(Run):
     def begin(self, texts: Texts) -> None:
         write_tokenizer(self.vocabulary, self.folder, self.settings.shape.positions)
         if self.settings.warm_start:
-            pool = texts.domain * self.settings.domain_weight + texts.general
+            pool = texts.epoch(self.settings.domain_weight)
             warm_start(self.model, self.batches.tokenizer, pool, self.settings.seed)
 
     def losses(self, part: Batch, whole: Batch) -> dict[str, Tensor]:

@@ -36,6 +36,10 @@ class Texts:
     held_out_general: list[str]
     excluded: int = 0
 
+    def epoch(self, domain_weight: int) -> list[str]:
+        """What one epoch shows: domain chunks so often, the others once."""
+        return self.domain * domain_weight + self.general
+
     def chunks(self) -> tuple[list[str], ...]:
         return self.domain, self.general, self.held_out_domain, self.held_out_general
 

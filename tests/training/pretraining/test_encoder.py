@@ -88,7 +88,7 @@ def test_what_is_kept_is_read_the_same(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pipeline(encoder, tmp_path_factory):
+def pipeline(encoder, narrow, tmp_path_factory):
     """configs/multimodal.cfg, narrow, trained on two records."""
     folder = tmp_path_factory.mktemp("corpus")
     long = "口干，" * 60 + "便血３天。"
@@ -104,15 +104,7 @@ def pipeline(encoder, tmp_path_factory):
         "paths.images": str(folder),
         "paths.lexicon": None,
         "paths.encoder": str(encoder),
-        "components.transformer.model.get_spans.max_subwords": 48,
-        "components.transformer.model.get_spans.overlap": 8,
-        "components.tongue_encoder.model.image_size": 32,
-        "components.tongue_encoder.model.stem": 4,
-        "components.tongue_encoder.model.inner": [4, 4],
-        "components.tongue_encoder.model.depths": [1, 1],
-        "components.tongue_encoder.model.width": 8,
-        "components.multimodal_ner.model.heads": 4,
-        "components.multimodal_ner.model.hidden": 12,
+        **narrow,
         "components.multimodal_ner.model.dropout": 0.0,
         "components.multimodal_ner.model.token_dropout": 0.0,
     }
