@@ -4,14 +4,13 @@
         [--rows ROW ...]
 
 CORPUS_DIR: made by `spacy project run render` (train, tune and dev.jsonl, images/). GOLD_DIR: holds
-gold23.train.jsonl and gold23.dev.jsonl, and for the joint rows the other corpora, which are no part
-of this repository; without it, the rows that need them are skipped. Each row is trained by
-`spacy train`'s loop. Rows that keep the dev part out of training: the best checkpoint is chosen on
-the tune part, the dev parts are only scored. Rows trained on everything: nothing is chosen, the
-last checkpoint is scored, and only on the real dev part. With --choose, all rows leave out the
-tune part, the dev part and every fourth real training case, and the last checkpoint is scored on
-the tune part and these cases: so are choices made, never on a dev part. A result that OUT.json
-holds already is not computed again.
+gold23.train.jsonl and gold23.dev.jsonl, and for some rows the other corpora, which are no part of
+this repository; without it, the rows that need them are skipped. Each row is trained by
+`spacy train`'s loop on the train part (and the real training cases), without the tune part; no
+checkpoint is chosen, the last one is scored on the dev part and on gold23.dev. With --choose, every
+fourth real training case is left out, and the tune part and these cases are scored: so are choices
+made, never on a dev part. With --keep DIR, trained pipelines stay there, for rows that learn from
+others as teachers. A result that OUT.json holds already is not computed again.
 """
 
 import argparse
@@ -21,7 +20,6 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -37,49 +35,46 @@ WRITTEN, REAL = "written dev", "gold23.dev (real)"
 TUNE, QUARTER = "written tune", "a quarter of gold23.train (real)"
 PARTS = (WRITTEN, REAL, TUNE, QUARTER)
 
-# Files of assets/records added later; the rows of "written" leave them out.
-ADDED = ("classical_cases", "clinic_notes", "modern_cases")
 OTHERS = ("tcm_abstracts", "tcm_web", "drug_leaflets", "consumer_qa")
 
 
 @dataclass(frozen=True)
 class Row:
-    """config: of configs/. everything: trained also on tune, dev and the real training cases.
-    added: with the files `ADDED`. changes: to the config. others: corpora of configs/joint.cfg
-    trained on beside, and what their unmarked text is. augment: one augmentation, by its name."""
+    """config: of configs/. real: trained also on the real training cases. changes: to the config.
+    others: corpora of configs/joint.cfg trained on beside, and what their unmarked text is.
+    augment: one augmentation, by its name. teachers: rows with seeds, as kept by --keep, whose mean
+    posteriors it also learns, there and on the bare text of the corpora unannotated."""
 
     config: str = "ner_cpu.cfg"
-    everything: bool = False
-    added: bool = True
+    real: bool = True
     changes: dict[str, Any] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     unlabelled: str = "unknown"
     augment: str | None = None
+    teachers: tuple[str, ...] = ()
+    unannotated: tuple[str, ...] = ()
 
 
 NO_LEXICON = {"components.multimodal_ner.model.lexicon": False}
 RANDOM = {"random_encoder": True}
-ALL = {"everything": True}
+TEACHERS = tuple(f"records + real #{seed}" for seed in range(3))
 ROWS: dict[str, Row] = {
-    "written train": Row(added=False),
-    "written train, no lexicon": Row(added=False, changes=NO_LEXICON),
-    "all written + real": Row(**ALL, added=False),
-    "all written + real, no lexicon": Row(**ALL, added=False, changes=NO_LEXICON),
-    "records train": Row(),
-    "records train, no lexicon": Row(changes=NO_LEXICON),
-    "all records + real": Row(**ALL),
-    "all records + real, no lexicon": Row(**ALL, changes=NO_LEXICON),
-    "all records + real + others, unmarked unknown": Row(**ALL, others=OTHERS),
-    "all records + real + others, unmarked outside": Row(
-        **ALL, others=OTHERS, unlabelled="outside"
-    ),
+    "records": Row(real=False),
+    "records + real": Row(),
+    "records + real, no lexicon": Row(changes=NO_LEXICON),
+    "records + real + others, unmarked unknown": Row(others=OTHERS),
+    "records + real + others, unmarked outside": Row(others=OTHERS, unlabelled="outside"),
     **{
-        f"all records + real, augmented by {name}": Row(**ALL, augment=name)
+        f"records + real, augmented by {name}": Row(augment=name)
         for name in ("replacement", "width", "sections", "traditional", "typos")
     },
-    "TinyBERT, all records + real": Row("tinybert.cfg", **ALL),
-    "TinyBERT, random weights, all records + real": Row("tinybert.cfg", **ALL, changes=RANDOM),
-    "TinyBERT, records train": Row("tinybert.cfg"),
+    "records + real, three teachers": Row(teachers=TEACHERS),
+    "records + real, three teachers, also on bare texts": Row(
+        teachers=TEACHERS, unannotated=("tcm_abstracts", "tcm_web")
+    ),
+    "TinyBERT, records + real": Row("tinybert.cfg"),
+    "TinyBERT, records + real, no lexicon": Row("tinybert.cfg", changes=NO_LEXICON),
+    "TinyBERT with random weights, records + real": Row("tinybert.cfg", changes=RANDOM),
 }
 
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
@@ -98,9 +93,15 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 
 
 def train_and_score(
-    corpus: Path, gold: Path | None, name: str, seed: int, steps: int | None, choose: bool
+    corpus: Path,
+    gold: Path | None,
+    name: str,
+    seed: int,
+    steps: int | None,
+    choose: bool,
+    keep: Path | None,
 ) -> dict[str, Any]:
-    """Runs in a process of its own: one training, scored on both dev parts."""
+    """Runs in a process of its own: one training, and its scores."""
     import spacy
     import torch
     from spacy.training.initialize import init_nlp
@@ -115,26 +116,33 @@ def train_and_score(
     start = process_time()
     with TemporaryDirectory() as folder:
         out = Path(folder)
-        parts = [corpus / "train.jsonl"]
-        if choose and gold is not None:
+        lines = (corpus / "train.jsonl").read_text(encoding="utf8")
+        if gold is not None:
             cases = (gold / "gold23.train.jsonl").read_text(encoding="utf8").splitlines(True)
-            parts.append(out / "cases.jsonl")
-            parts[-1].write_text("".join(c for i, c in enumerate(cases) if i % 4), encoding="utf8")
-            scored = {TUNE: corpus / "tune.jsonl", QUARTER: out / "quarter.jsonl"}
-            scored[QUARTER].write_text("".join(cases[::4]), encoding="utf8")
-        elif gold is not None:
             scored[REAL] = gold / "gold23.dev.jsonl"
-            if row.everything:
-                parts += [corpus / "tune.jsonl", scored.pop(WRITTEN), gold / "gold23.train.jsonl"]
+            if choose:
+                scored = {TUNE: corpus / "tune.jsonl", QUARTER: out / "quarter.jsonl"}
+                scored[QUARTER].write_text("".join(cases[::4]), encoding="utf8")
+                cases = [case for i, case in enumerate(cases) if i % 4]
+            if row.real:
+                lines += "".join(cases)
         training = out / "train.jsonl"
-        training.write_text("".join(_lines(parts, row.added)), encoding="utf8")
+        training.write_text(lines, encoding="utf8")
         config = make_config(row, training, corpus, gold, seed, out)
+        if row.teachers:
+            if keep is None:
+                raise SystemExit(f"{name}: its teachers are looked for in --keep.")
+            config["initialize"]["components"]["multimodal_ner"]["teachers"] = [
+                str(keep / _file_name(teacher)) for teacher in row.teachers
+            ]
         if steps:
             config["training"]["max_steps"] = steps
         nlp = init_nlp(config)
         train(nlp, out, stdout=sys.stderr)
-        nlp = spacy.load(out / ("model-last" if row.everything or choose else "model-best"))
+        nlp = spacy.load(out / "model-last")
         seconds = process_time() - start
+        if keep is not None:
+            nlp.to_disk(keep / _file_name(f"{name} #{seed}"))
         scores = {}
         for part, path in scored.items():
             records = read_with_images([path], image_root=corpus / "images")
@@ -176,7 +184,7 @@ def make_config(
             "steps": {row.augment: AUGMENTATIONS[row.augment]},
             "chances": {row.augment: 0.5},
         }
-    if row.augment is not None or row.others:
+    if row.augment is not None or row.others or row.unannotated:
         others = load_config(CONFIGS / "joint.cfg", interpolate=False)["corpora"]["train"][
             "corpora"
         ]
@@ -186,6 +194,14 @@ def make_config(
                 **others[name],
                 "path": str(gold / f"{name}.train.jsonl"),
                 "unlabelled": row.unlabelled,
+                "seed": seed,
+            }
+        for name in row.unannotated:
+            mixed[name] = {
+                **others[name],
+                "path": str(gold / f"{name}.train.jsonl"),
+                "label_map": dict.fromkeys(others[name]["label_map"]),
+                "unlabelled": "unknown",
                 "seed": seed,
             }
         config["corpora"]["train"] = {
@@ -198,12 +214,8 @@ def make_config(
     return config
 
 
-def _lines(parts: list[Path], added: bool) -> Iterator[str]:
-    for part in parts:
-        with part.open(encoding="utf8") as lines:
-            for line in lines:
-                if added or json.loads(line).get("file") not in ADDED:
-                    yield line
+def _file_name(key: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in key)
 
 
 def _randomize(encoder: Path, out: Path, seed: int) -> Path:
@@ -236,14 +248,12 @@ def summarize(runs: dict[str, Any]) -> dict[str, Any]:
                 labels = sorted({label for s in found for label in s["per_label"]})
                 summary.setdefault(row, {})[part] = {
                     "seeds": len(found),
-                    **{name: _mean_sd(v) for name, v in values.items()},
+                    **{name: mean_sd(v) for name, v in values.items()},
                     "per_label": {
                         label: {
                             "gold": found[0]["per_label"][label]["exact"]["gold"],
                             **{
-                                name: _mean_sd(
-                                    [s["per_label"][label]["exact"][name] for s in found]
-                                )
+                                name: mean_sd([s["per_label"][label]["exact"][name] for s in found])
                                 for name in ("precision", "recall", "f")
                             },
                         }
@@ -254,7 +264,7 @@ def summarize(runs: dict[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def _mean_sd(values: list[float | None]) -> dict[str, float | None]:
+def mean_sd(values: list[float | None]) -> dict[str, float | None]:
     known = [v for v in values if v is not None]
     if not known:
         return {"mean": None, "sd": None}
@@ -271,12 +281,15 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=[*ROWS], default=[*ROWS])
     parser.add_argument("--steps", type=int, help="Other than the config's, for a trial.")
     parser.add_argument("--choose", action="store_true", help="Score on no dev part.")
+    parser.add_argument("--keep", type=Path, help="Folder for the trained pipelines.")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         row, _, seed = args.one.rpartition(" #")
-        result = train_and_score(args.corpus, args.gold, row, int(seed), args.steps, args.choose)
+        result = train_and_score(
+            args.corpus, args.gold, row, int(seed), args.steps, args.choose, args.keep
+        )
         args.out.write_text(json.dumps(result), encoding="utf8")
         return
     if args.gold is None:
@@ -291,6 +304,7 @@ def main() -> None:
             command += ["--gold", str(args.gold)] if args.gold else []
             command += ["--steps", str(args.steps)] if args.steps else []
             command += ["--choose"] if args.choose else []
+            command += ["--keep", str(args.keep)] if args.keep else []
             env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
             subprocess.run(command, check=True, env=env)
             result = json.loads(part.read_text(encoding="utf8"))
@@ -311,7 +325,7 @@ def main() -> None:
         f"{row} #{seed}"
         for seed in args.seeds
         for row in args.rows
-        if (args.gold or not ROWS[row].everything) and f"{row} #{seed}" not in report["runs"]
+        if (args.gold or not ROWS[row].real) and f"{row} #{seed}" not in report["runs"]
     ]
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(run, keys))

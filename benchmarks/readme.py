@@ -17,6 +17,7 @@ ROOT = HERE.parent
 PAGES = (ROOT / "README.md", HERE / "NER.md", ROOT / "assets" / "encoder" / "README.md")
 PARTS = ("written dev", "gold23.dev (real)")
 BY_LABEL = ("written train", "all written + real", "all records + real")
+SCORES = ("precision", "recall", "f")
 CHOICES = ("written tune", "a quarter of gold23.train (real)")
 
 
@@ -58,6 +59,43 @@ def user_terms(data: dict[str, Any]) -> str:
     return f"{lines}\n\n{data['invented']} invented names in {data['records']} records."
 
 
+def corpora(data: dict[str, Any]) -> str:
+    rows = [
+        [corpus, row, str(s["seeds"]), str(s["gold"]), *(pm(s[n]) for n in SCORES)]
+        for corpus, found in data["summary"].items()
+        for row, s in found.items()
+    ]
+    header = ["dev part of", "trained on", "seeds", "gold", "P", "R", "**F1**"]
+    return table(header, rows)
+
+
+def calibration(data: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{s['temperature']['mean']:.2f}", *(pm(s[part]) for part in PARTS)]
+        for name, s in data["summary"].items()
+    ]
+    return table(["fitted on", "temperature", *PARTS], rows)
+
+
+def text_speed(data: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            f"{r['times_as_fast']:.1f} ×",
+            f"{r['peak_bytes'] / 2**20:.0f} MB",
+            f"{100 * r['share_of_peak']:.0f} %",
+            f"{r['disk_bytes'] / 2**20:.0f} MB",
+        ]
+        for name, r in sorted(data["rows"].items(), key=lambda row: -row[1]["times_as_fast"])
+    ]
+    header = ["", "speed against BERT-Large", "peak memory", "of BERT-Large's", "on disk"]
+    note = (
+        f"{data['records']} records, {data['characters']:,} characters, text alone, "
+        f"{data['threads']} thread, median of {data['rounds']} rounds in turn."
+    )
+    return f"{table(header, rows)}\n\n{note}"
+
+
 def pretraining(data: dict[str, Any]) -> str:
     rows = [
         [
@@ -87,8 +125,7 @@ def per_label(data: dict[str, Any]) -> str:
         cells = [label]
         for _, _, scores in columns:
             s = scores.get(label)
-            names = ("precision", "recall", "f")
-            cells += [str(s["gold"]), *(pm(s[n]) for n in names)] if s else ["–"] * 4
+            cells += [str(s["gold"]), *(pm(s[n]) for n in SCORES)] if s else ["–"] * 4
         rows.append(cells)
     header = [f"{row} → {part}: {x}" for row, part, _ in columns for x in ("gold", "P", "R", "F1")]
     return table(["label", *header], rows)
@@ -141,6 +178,9 @@ BLOCKS = {
     "per-label": ("ner.json", per_label),
     "ner-choices": ("ner_choices.json", choices),
     "user-terms": ("user_terms.json", user_terms),
+    "corpora": ("corpora.json", corpora),
+    "calibration": ("calibration.json", calibration),
+    "text-speed": ("text_speed.json", text_speed),
     "pretraining": ("../assets/encoder/pretraining.json", pretraining),
     "matcher": ("matcher.json", matcher),
     "main-job": ("main_job.json", main_job),

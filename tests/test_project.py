@@ -39,7 +39,13 @@ def is_within(path: str, others: set[str]) -> bool:
 
 
 def test_every_data_file_is_an_asset_with_its_checksum(project):
-    patterns = ("records/*.json*", "lexicon/*.tsv", "fields.json", "examples/*.jsonl")
+    patterns = (
+        "records/*.json*",
+        "lexicon/*.tsv",
+        "fields.json",
+        "encoder/*.safetensors",
+        "examples/*.jsonl",
+    )
     found = {
         path.relative_to(ROOT).as_posix(): get_checksum(path)
         for pattern in patterns

@@ -37,7 +37,8 @@ def build_windowed_transformer(
         prediction, so that memory does not grow with the number of windows. In training, a batch
         is one pass.
     learn_rate_scale: times the optimizer's learning rate, for this encoder's weights: what was
-        pretrained wants smaller steps than what begins at random.
+        pretrained wants smaller steps than what begins at random. 0 leaves them as they are, and
+        training computes no gradient for them, which takes a third of the time.
     The rest is as in ``spacy-transformers.TransformerModel.v3``.
     """
     from spacy_transformers.layers import TransformerModel
@@ -177,7 +178,7 @@ def _forward(
     )
     width = wordpieces.input_ids.shape[1]
     align = _keep_most_central(align, window_of[align.dataXd // width], _find_edges(docs, windows))
-    if is_train:
+    if is_train and model.learn_rate_scale:
         output, backprop_output = model.layers[0](wordpieces, True)
     else:
         output = _predict(model.layers[0], wordpieces, model.max_batch_subwords)
@@ -186,7 +187,8 @@ def _forward(
     spans = [[window for window in in_doc for _ in range(next(rows))] for in_doc in windows]
 
     def backprop(d_output: "FullTransformerBatch") -> list[Doc]:
-        backprop_output(d_output.model_output)
+        if model.learn_rate_scale:
+            backprop_output(d_output.model_output)
         return docs
 
     return FullTransformerBatch(spans, wordpieces, output, align), backprop

@@ -400,3 +400,21 @@ def test_learn_rate_scale(encoder):
         model.finish_update(Optimizer(0.01, grad_clip=0.0))
         moved.append(float((before - weight.detach()).mean()))
     assert moved == pytest.approx([0.01, 0.005], rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1])
+def test_a_learn_rate_scale_of_0_leaves_the_encoder_as_it_is(encoder, scale):
+    nlp = make(encoder, learn_rate_scale=scale)
+    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER}
+    tagger = nlp.add_pipe("tagger", config={"model": model})
+    reference = Doc(nlp.vocab, words=["口", "干"], spaces=[False, False], tags=["A", "B"])
+    examples = [Example(nlp.make_doc("口干"), reference)]
+    optimizer = nlp.initialize(lambda: examples)
+    weights = dict(nlp.get_pipe("transformer").model.transformer.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    softmax = tagger.model.get_ref("softmax").get_param("W").copy()
+    for _ in range(3):  # the tagger begins with zeros, and sends no gradient at first
+        nlp.update(examples, sgd=optimizer)
+    changed = any((before[name] != weight).any() for name, weight in weights.items())
+    assert changed == (scale > 0)
+    assert (tagger.model.get_ref("softmax").get_param("W") != softmax).any()

@@ -1,0 +1,70 @@
+"""The benchmarks that train: their rows make configs that hold together, their sums are right."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.util import registry
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def modules():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import corpora
+        import ner
+
+        yield ner, corpora
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def test_rows_of_entity_scores(modules, tmp_path):
+    ner, _ = modules
+    train = tmp_path / "train.jsonl"
+    train.write_text('{"id": "a", "text": "便血", "entities": []}\n', encoding="utf8")
+    for name, row in ner.ROWS.items():
+        config = ner.make_config(row, train, tmp_path, tmp_path, 7, tmp_path)
+        assert config["system"]["seed"] == 7, name
+        corpus = registry.resolve({"train": config["corpora"]["train"]})["train"]
+        parts = getattr(corpus, "corpora", {"records": corpus})
+        assert set(parts) == {"records", *row.others, *row.unannotated}, name
+        assert (parts["records"].augmenter is not None) == (row.augment is not None), name
+        assert all(
+            part.unlabelled == row.unlabelled for n, part in parts.items() if n in row.others
+        )
+        assert set(row.teachers) <= {f"{other} #{seed}" for other in ner.ROWS for seed in range(3)}
+
+
+def test_mean_and_deviation(modules):
+    ner, _ = modules
+    assert ner.mean_sd([0.1, 0.3]) == {"mean": 0.2, "sd": pytest.approx(0.02**0.5)}
+    assert ner.mean_sd([0.1, None]) == {"mean": 0.1, "sd": None}
+    assert ner.mean_sd([None]) == {"mean": None, "sd": None}
+
+
+def test_scores_by_labels_of_another_corpus(modules):
+    _, corpora = modules
+    nlp = spacy.blank("zh")
+    ruler = nlp.add_pipe("entity_ruler")
+    found = {"头痛": "SYMPTOM", "黄芪": "HERB", "面黄": "SIGN", "三天": "TIME", "便血": "SIGN"}
+    ruler.add_patterns([{"label": v, "pattern": k} for k, v in found.items()])
+    text = "头痛 面黄 黄芪 三天 便血 口干"
+    # Right: 头痛 and 面黄 as SYM. Wrong: 黄芪 as a drug, 便血 unmarked. Missed: 口干. Not counted:
+    # TIME, which no label maps to, and the corpus's own label that maps to none.
+    gold = [[0, 2, "SYM"], [3, 5, "SYM"], [6, 8, "DRUG"], [9, 11, "none"], [15, 17, "SYM"]]
+    accepts = {"SYM": {"SYMPTOM", "SIGN"}, "DRUG": {"DRUG"}, "HER": {"HERB"}}
+    scores = corpora.score(nlp, [{"text": text, "entities": gold}], accepts)
+    assert (scores["gold"], scores["predicted"]) == (4, 4)
+    assert scores["precision"] == scores["recall"] == scores["f"] == 0.5
+
+
+def test_label_maps(modules):
+    _, corpora = modules
+    maps = corpora.read_maps()
+    assert set(maps) == set(corpora.OTHERS)
+    assert maps["tcm_web"]["HER"] == {"HERB"}
+    assert "Person" not in maps["tcm_web"]
