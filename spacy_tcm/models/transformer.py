@@ -13,6 +13,7 @@ from thinc.types import Floats2d, Ragged
 
 from spacy_tcm.batching import group_by_length
 from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.models.huggingface import loading
 
 if TYPE_CHECKING:
     from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, WordpieceBatch
@@ -156,8 +157,9 @@ def _replace_listener_config(
 def _init(model: WindowedTransformer, X=None, Y=None) -> None:
     from spacy_transformers.layers.transformer_model import init
 
-    # Its own example shows the width of the output as well as X does.
-    init(model)  # type: ignore[arg-type]
+    with loading(model.attrs["name"]):
+        # Its own example shows the width of the output as well as X does.
+        init(model)  # type: ignore[arg-type]
 
 
 def _forward(

@@ -418,3 +418,11 @@ def test_a_learn_rate_scale_of_0_leaves_the_encoder_as_it_is(encoder, scale):
     changed = any((before[name] != weight).any() for name, weight in weights.items())
     assert changed == (scale > 0)
     assert (tagger.model.get_ref("softmax").get_param("W") != softmax).any()
+
+
+def test_an_encoder_that_cannot_be_loaded_is_named(encoder, tmp_path, capfd):
+    make(encoder)
+    assert "newly initialized" not in capfd.readouterr().err  # of a pooler, which nobody uses
+    for name in (tmp_path / "none", tmp_path):
+        with pytest.raises(ModelError, match=f"E428.*{name}"):
+            make(name)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -13,10 +12,10 @@ from transformers import (
     BertForMaskedLM,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.lexicon import Lexicon
+from spacy_tcm.models.huggingface import loading
 from spacy_tcm.training.pretraining.attention import AttentionScores, has_scores
 from spacy_tcm.training.pretraining.batches import Batch
 from spacy_tcm.training.pretraining.checkpoint import check_folder
@@ -24,9 +23,6 @@ from spacy_tcm.training.pretraining.masked_lm import new_model
 from spacy_tcm.training.pretraining.run import Run, find_device
 from spacy_tcm.training.pretraining.settings import DistillationSettings
 from spacy_tcm.training.pretraining.texts import Texts
-
-# What transformers raises for a missing, damaged or unknown model.
-_UNLOADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
 
 class Distillation(Run):
@@ -148,14 +144,12 @@ def load_teacher(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     name: a folder or a hub name. RAISES ModelError: it cannot be loaded, or its tokenizer does not
         tell the characters of a subword or has none that hides one.
     """
-    try:
+    with loading(name):
         config = AutoConfig.from_pretrained(name)
         # Probabilities are only to be had from the plain implementation.
         how = {} if has_scores(config) else {"attn_implementation": "eager"}
         model = _load_whole(AutoModel, name, "pooler", **how)
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except _UNLOADABLE as error:
-        raise _unloadable(name, error) from None
     if not tokenizer.is_fast or tokenizer.mask_token is None or tokenizer.pad_token is None:
         raise ModelError(Errors.E429.format(name=name))
     return model.eval().requires_grad_(False), tokenizer
@@ -167,47 +161,28 @@ def load_student(name: str, tokenizer: PreTrainedTokenizerBase) -> BertForMasked
     name: a folder or a hub name. RAISES ModelError: it cannot be loaded or is no such BERT.
     """
     none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    try:
+    with loading(name):
         config = AutoConfig.from_pretrained(name)
-    except _UNLOADABLE as error:
-        raise _unloadable(name, error) from None
     if config.model_type != "bert" or not has_scores(config):
         raise ModelError(Errors.E430.format(name=name, kind=config.model_type))
-    try:
+    with loading(name):
         model = _load_whole(BertForMaskedLM, name, "cls", **none)
         vocabulary = AutoTokenizer.from_pretrained(name).get_vocab()
-    except _UNLOADABLE as error:
-        raise _unloadable(name, error) from None
     if vocabulary != tokenizer.get_vocab():
         raise ModelError(Errors.E431.format(name=name))
     return model
 
 
 def _load_whole(kind: Any, name: str, unneeded: str, **options: Any) -> Any:
-    """A model of which no weights are made up, but for the unneeded ones, of which nothing is said.
+    """A model of which no weights are made up, but for the unneeded ones.
 
     RAISES ValueError: the folder lacks others.
     """
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        model, info = kind.from_pretrained(name, output_loading_info=True, **options)
-    finally:
-        logging.set_verbosity(level)
+    model, info = kind.from_pretrained(name, output_loading_info=True, **options)
     missing = [key for key in info["missing_keys"] if not key.startswith(unneeded)]
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, such as {sorted(missing)[0]}")
     return model
-
-
-def _unloadable(name: str, error: Exception) -> ModelError:
-    """The first sentence tells what is wrong; others list each kind of model there is."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    cause = lines[0].split(". ")[0].rstrip(".")[:200]
-    if not Path(name).exists():
-        looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-        cause = "no such folder" if looks_like_a_path else f"no such folder; {cause}"
-    return ModelError(Errors.E428.format(name=name, cause=cause))
 
 
 def _layer_step(teacher: int, student: int) -> int:
