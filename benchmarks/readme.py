@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PAGES = (ROOT / "README.md", HERE / "NER.md", ROOT / "assets" / "encoder" / "README.md")
 PARTS = ("written dev", "gold23.dev (real)")
-BY_LABEL = ("written train", "all written + real", "all records + real")
+BY_LABEL = ("records + real", "TinyBERT, records + real")
 SCORES = ("precision", "recall", "f")
 CHOICES = ("written tune", "a quarter of gold23.train (real)")
 
@@ -48,6 +48,16 @@ def ner(data: dict[str, Any], scored: tuple[str, ...] = PARTS) -> str:
 
 def choices(data: dict[str, Any]) -> str:
     return ner(data, CHOICES)
+
+
+def trials(data: dict[str, Any]) -> str:
+    rows = [
+        [trial["name"], str(trial["records"])]
+        + [f"{100 * trial['scores'][part][n]:.1f}" for part in CHOICES for n in ("f", "rare")]
+        for trial in data["trials"]
+    ]
+    header = [f"{part}: {x}" for part in CHOICES for x in ("F1", "rare recall")]
+    return table(["trial", "records", *header], rows)
 
 
 def user_terms(data: dict[str, Any]) -> str:
@@ -177,6 +187,7 @@ BLOCKS = {
     "ner": ("ner.json", ner),
     "per-label": ("ner.json", per_label),
     "ner-choices": ("ner_choices.json", choices),
+    "ner-trials": ("ner_trials.json", trials),
     "user-terms": ("user_terms.json", user_terms),
     "corpora": ("corpora.json", corpora),
     "calibration": ("calibration.json", calibration),
