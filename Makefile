@@ -32,7 +32,7 @@ demo: $(BASE_VENV)/.model
 else
 demo: $(VENV)/.package
 	@echo "== No released pipeline is shipped: training one from assets/ (at most 10 minutes, once)"
-	@PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/python -m spacy project run all --vars.config configs/ner_cpu.cfg
+	@PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/python -m spacy project run all . --vars.config configs/ner_cpu.cfg
 	@echo "== Structuring the example records"
 	@$(VENV)/bin/python -m spacy_tcm $(DEMO) --model $(MODEL)
 endif
