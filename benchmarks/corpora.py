@@ -13,17 +13,13 @@ it. Nothing is chosen: the last checkpoint is scored. What OUT.json holds is not
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
 from time import process_time
 from typing import Any
 
 from ner import CONFIGS, OTHERS, Row, make_config, mean_sd
+from runs import run_missing, train_last
 
 SCORED = OTHERS[:3]
 EVERYTHING = "everything"
@@ -75,12 +71,6 @@ def score(nlp: Any, records: list[dict[str, Any]], accepts: Accepts) -> dict[str
 
 def train_and_score(args: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """Runs in a process of its own."""
-    import spacy
-    import torch
-    from spacy.training.initialize import init_nlp
-    from spacy.training.loop import train
-
-    torch.set_num_threads(1)
     maps = read_maps()
     start = process_time()
     with TemporaryDirectory() as folder:
@@ -100,12 +90,8 @@ def train_and_score(args: argparse.Namespace, name: str, seed: int) -> dict[str,
             training.write_text(lines, encoding="utf8")
             config = make_config(Row(args.config), training, args.corpus, args.data, seed, out)
             config["initialize"]["components"]["multimodal_ner"]["labels"] = labels
-        if args.steps:
-            config["training"]["max_steps"] = args.steps
-        config["training"]["eval_frequency"] = config["training"]["max_steps"]
-        nlp = init_nlp(config)
-        train(nlp, out, stdout=sys.stderr)
-        nlp = spacy.load(out / "model-last")
+        config["training"]["eval_frequency"] = args.steps or config["training"]["max_steps"]
+        nlp = train_last(config, out, args.steps)
         seconds = round(process_time() - start)
         scores = {}
         for corpus in SCORED if name == EVERYTHING else (trained_on,):
@@ -155,28 +141,14 @@ def main() -> None:
         return
     if not (args.data / f"{SCORED[0]}.train.jsonl").is_file():
         raise SystemExit(f"Skipped: the corpora are not in {args.data}.")
-    report = json.loads(args.out.read_text(encoding="utf8")) if args.out.exists() else {"runs": {}}
-    lock = Lock()
-
-    def run(key: str) -> None:
-        with TemporaryDirectory() as folder:
-            part = Path(folder) / "result.json"
-            command = [sys.executable, __file__, str(part), str(args.corpus), str(args.data)]
-            command += ["--config", args.config, "--one", key]
-            command += ["--steps", str(args.steps)] if args.steps else []
-            env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-            subprocess.run(command, check=True, env=env)
-            result = json.loads(part.read_text(encoding="utf8"))
-        with lock:
-            report["runs"][key] = result
-            report["summary"] = summarize(report["runs"])
-            args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf8")
-        found = [f"{c} F {result[c]['f']:.3f}" for c in SCORED if c in result]
-        print(f"{key}: {', '.join(found)}", flush=True)
-
+    arguments = [str(args.corpus), str(args.data), "--config", args.config]
+    arguments += ["--steps", str(args.steps)] if args.steps else []
     keys = [f"{row} #{seed}" for seed in args.seeds for row in args.rows]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(run, [key for key in keys if key not in report["runs"]]))
+
+    def describe(result: dict[str, Any]) -> str:
+        return ", ".join(f"{c} F {result[c]['f']:.3f}" for c in SCORED if c in result)
+
+    run_missing(args.out, keys, __file__, arguments, summarize, describe, args.jobs)
 
 
 if __name__ == "__main__":

@@ -15,19 +15,14 @@ others as teachers. A result that OUT.json holds already is not computed again.
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
 from time import process_time
 from typing import Any
+
+from runs import run_missing, train_last
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -102,15 +97,9 @@ def train_and_score(
     keep: Path | None,
 ) -> dict[str, Any]:
     """Runs in a process of its own: one training, and its scores."""
-    import spacy
-    import torch
-    from spacy.training.initialize import init_nlp
-    from spacy.training.loop import train
-
     from spacy_tcm.training.evaluation import evaluate_records
     from spacy_tcm.training.reading import read_records, read_with_images
 
-    torch.set_num_threads(1)
     row = ROWS[name]
     scored = {WRITTEN: corpus / "dev.jsonl"}
     start = process_time()
@@ -135,11 +124,7 @@ def train_and_score(
             config["initialize"]["components"]["multimodal_ner"]["teachers"] = [
                 str(keep / _file_name(teacher)) for teacher in row.teachers
             ]
-        if steps:
-            config["training"]["max_steps"] = steps
-        nlp = init_nlp(config)
-        train(nlp, out, stdout=sys.stderr)
-        nlp = spacy.load(out / "model-last")
+        nlp = train_last(config, out, steps)
         seconds = process_time() - start
         if keep is not None:
             nlp.to_disk(keep / _file_name(f"{name} #{seed}"))
@@ -189,21 +174,16 @@ def make_config(
             "corpora"
         ]
         mixed = {"records": records}
-        for name in row.others:
+        for name in (*row.others, *row.unannotated):
+            bare = name in row.unannotated
             mixed[name] = {
                 **others[name],
                 "path": str(gold / f"{name}.train.jsonl"),
-                "unlabelled": row.unlabelled,
+                "unlabelled": "unknown" if bare else row.unlabelled,
                 "seed": seed,
             }
-        for name in row.unannotated:
-            mixed[name] = {
-                **others[name],
-                "path": str(gold / f"{name}.train.jsonl"),
-                "label_map": dict.fromkeys(others[name]["label_map"]),
-                "unlabelled": "unknown",
-                "seed": seed,
-            }
+            if bare:
+                mixed[name]["label_map"] = dict.fromkeys(others[name]["label_map"])
         config["corpora"]["train"] = {
             "@readers": "spacy_tcm.MixedCorpus.v1",
             "corpora": mixed,
@@ -294,41 +274,22 @@ def main() -> None:
         return
     if args.gold is None:
         print(f"No --gold: rows with real cases and the scores on {REAL} are skipped.")
-    report = json.loads(args.out.read_text(encoding="utf8")) if args.out.exists() else {"runs": {}}
-    lock = Lock()
-
-    def run(key: str) -> None:
-        with TemporaryDirectory() as folder:
-            part = Path(folder) / "result.json"
-            command = [sys.executable, __file__, str(part), str(args.corpus), "--one", key]
-            command += ["--gold", str(args.gold)] if args.gold else []
-            command += ["--steps", str(args.steps)] if args.steps else []
-            command += ["--choose"] if args.choose else []
-            command += ["--keep", str(args.keep)] if args.keep else []
-            env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-            subprocess.run(command, check=True, env=env)
-            result = json.loads(part.read_text(encoding="utf8"))
-        with lock:
-            report["runs"][key] = result
-            report["summary"] = summarize(report["runs"])
-            report["system"] = {
-                "python": platform.python_version(),
-                "machine": platform.machine(),
-                "cpus": os.cpu_count(),
-                **{p: version(p) for p in ("spacy-tcm", "spacy", "thinc", "torch", "numpy")},
-            }
-            args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf8")
-        found = [f"{p} F {result[p]['exact']['f']:.3f}" for p in PARTS if p in result]
-        print(f"{key}: {', '.join(found)}", flush=True)
-
+    arguments = [str(args.corpus)]
+    arguments += ["--gold", str(args.gold)] if args.gold else []
+    arguments += ["--steps", str(args.steps)] if args.steps else []
+    arguments += ["--choose"] if args.choose else []
+    arguments += ["--keep", str(args.keep)] if args.keep else []
     keys = [
         f"{row} #{seed}"
         for seed in args.seeds
         for row in args.rows
-        if (args.gold or not ROWS[row].real) and f"{row} #{seed}" not in report["runs"]
+        if args.gold or not ROWS[row].real
     ]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(run, keys))
+
+    def describe(result: dict[str, Any]) -> str:
+        return ", ".join(f"{p} F {result[p]['exact']['f']:.3f}" for p in PARTS if p in result)
+
+    run_missing(args.out, keys, __file__, arguments, summarize, describe, args.jobs)
 
 
 if __name__ == "__main__":

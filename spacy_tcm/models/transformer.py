@@ -39,7 +39,7 @@ def build_windowed_transformer(
         is one pass.
     learn_rate_scale: times the optimizer's learning rate, for this encoder's weights: what was
         pretrained wants smaller steps than what begins at random. 0 leaves them as they are, and
-        training computes no gradient for them, which takes a third of the time.
+        training computes no gradient for them.
     The rest is as in ``spacy-transformers.TransformerModel.v3``.
     """
     from spacy_transformers.layers import TransformerModel

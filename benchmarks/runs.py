@@ -1,0 +1,72 @@
+"""Many trainings, each in a process of its own, whose results one JSON file collects."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+
+def run_missing(
+    out: Path,
+    keys: Sequence[str],
+    script: str,
+    arguments: Sequence[str],
+    summarize: Callable[[dict[str, Any]], dict[str, Any]],
+    describe: Callable[[dict[str, Any]], str],
+    jobs: int,
+) -> None:
+    """`script PART.json *arguments --one KEY` for each key that out does not hold, jobs at a time.
+
+    Each writes its result to PART.json; out is written anew after each. describe: a result in a
+    line.
+    """
+    report = json.loads(out.read_text(encoding="utf8")) if out.exists() else {"runs": {}}
+    lock = Lock()
+
+    def run(key: str) -> None:
+        with TemporaryDirectory() as folder:
+            part = Path(folder) / "result.json"
+            command = [sys.executable, script, str(part), *arguments, "--one", key]
+            env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+            subprocess.run(command, check=True, env=env)
+            result = json.loads(part.read_text(encoding="utf8"))
+        with lock:
+            report["runs"][key] = result
+            report["summary"] = summarize(report["runs"])
+            report["system"] = {
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+                "cpus": os.cpu_count(),
+                **{p: version(p) for p in ("spacy-tcm", "spacy", "thinc", "torch", "numpy")},
+            }
+            out.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf8")
+        print(f"{key}: {describe(result)}", flush=True)
+
+    missing = [key for key in keys if key not in report["runs"]]
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(run, missing))
+
+
+def train_last(config: Any, out: Path, steps: int | None) -> Any:
+    """Train by `spacy train`'s loop. RETURNS: the pipeline of the last checkpoint.
+
+    steps: other than the config's.
+    """
+    import spacy
+    import torch
+    from spacy.training.initialize import init_nlp
+    from spacy.training.loop import train
+
+    torch.set_num_threads(1)
+    if steps:
+        config["training"]["max_steps"] = steps
+    train(init_nlp(config), out, stdout=sys.stderr)
+    return spacy.load(out / "model-last")
