@@ -14,6 +14,7 @@ from thinc.types import Floats2d, Ragged
 from spacy_tcm.batching import group_by_length
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.models.huggingface import loading
+from spacy_tcm.models.kept_vectors import KeptVectors, find_lengths
 
 if TYPE_CHECKING:
     from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, WordpieceBatch
@@ -38,8 +39,8 @@ def build_windowed_transformer(
         prediction, so that memory does not grow with the number of windows. In training, a batch
         is one pass.
     learn_rate_scale: times the optimizer's learning rate, for this encoder's weights: what was
-        pretrained wants smaller steps than what begins at random. 0 leaves them as they are, and
-        training computes no gradient for them.
+        pretrained wants smaller steps than what begins at random. 0 leaves them as they are;
+        training then computes no gradient for them, and the vectors of a text once.
     The rest is as in ``spacy-transformers.TransformerModel.v3``.
     """
     from spacy_transformers.layers import TransformerModel
@@ -109,6 +110,7 @@ class WindowedTransformer(Model):
         # Not in attrs: those are saved with the weights, and would win over the config.
         self.max_batch_subwords = max_batch_subwords
         self.learn_rate_scale = learn_rate_scale
+        self.kept = KeptVectors()
 
     @property
     def _hf(self) -> "HFObjects":
@@ -139,6 +141,10 @@ class WindowedTransformer(Model):
 
     def finish_update(self, optimizer: Optimizer) -> None:
         super().finish_update(cast(Any, partial(optimizer, lr_scale=self.learn_rate_scale)))
+
+    def from_dict(self, msg: dict) -> "WindowedTransformer":
+        self.kept = KeptVectors()  # those of the weights before
+        return cast(WindowedTransformer, super().from_dict(msg))
 
 
 def _replace_listener_config(
@@ -182,6 +188,8 @@ def _forward(
     align = _keep_most_central(align, window_of[align.dataXd // width], _find_edges(docs, windows))
     if is_train and model.learn_rate_scale:
         output, backprop_output = model.layers[0](wordpieces, True)
+    elif is_train:
+        output = model.kept.predict(wordpieces, lambda rows: _predict_rows(model, wordpieces, rows))
     else:
         output = _predict(model.layers[0], wordpieces, model.max_batch_subwords)
 
@@ -261,13 +269,19 @@ def _keep_most_central(
     return Ragged(align.dataXd[keep], lengths)  # type: ignore[arg-type]
 
 
+def _predict_rows(
+    model: WindowedTransformer, wordpieces: "WordpieceBatch", rows: list[int]
+) -> "ModelOutput":
+    some = _select(wordpieces, rows, wordpieces.input_ids.shape[1])
+    return _predict(model.layers[0], some, model.max_batch_subwords)
+
+
 def _predict(transformer: Model, wordpieces: "WordpieceBatch", max_subwords: int) -> "ModelOutput":
     """The encoder's output for all rows, computed in groups of at most max_subwords subwords."""
     from torch import Tensor
     from transformers.file_utils import ModelOutput
 
-    mask = numpy.asarray(wordpieces.attention_mask) > 0
-    lengths = (mask * numpy.arange(1, mask.shape[1] + 1)).max(1).tolist()
+    lengths = find_lengths(wordpieces)
     merged = ModelOutput()
     # The longest first: that output shows the shape of all.
     for rows in reversed(list(group_by_length(lengths, max_subwords))):

@@ -5,11 +5,13 @@ import pickle
 import numpy
 import pytest
 import spacy
+import torch
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
 from spacy_tcm.errors import ModelError
+from spacy_tcm.models.kept_vectors import KeptVectors
 from spacy_tcm.training.pretraining.encoder import EncoderShape, build_encoder
 
 SHAPE = EncoderShape(hidden=12, layers=2, heads=2, feed_forward=16, positions=64)
@@ -418,6 +420,44 @@ def test_a_learn_rate_scale_of_0_leaves_the_encoder_as_it_is(encoder, scale):
     changed = any((before[name] != weight).any() for name, weight in weights.items())
     assert changed == (scale > 0)
     assert (tagger.model.get_ref("softmax").get_param("W") != softmax).any()
+
+
+@pytest.mark.parametrize("room", [0, 6, 1000])
+def test_a_frozen_encoder_reads_a_text_once(encoder, room):
+    """In training it gives what it does in prediction, up to 16 bits."""
+    nlp = make(encoder, learn_rate_scale=0.0)
+    model = nlp.get_pipe("transformer").model
+    model.kept = KeptVectors(room)
+    texts = ["口干", "舌淡红苔薄白" * 9, "", "口干"]
+    docs = [nlp.make_doc(text) for text in texts]
+    expected = model.predict(docs).model_output.last_hidden_state
+    read = []
+    model.transformer.register_forward_hook(
+        lambda _, args, output: read.append(len(output.last_hidden_state))
+    )
+    for _ in range(2):
+        found, _ = model(docs, True)
+        subwords = found.wordpieces.attention_mask > 0
+        now = found.model_output.last_hidden_state
+        numpy.testing.assert_allclose(now[subwords], expected[subwords], rtol=1e-2, atol=1e-2)
+    rows = len(set(map(bytes, found.wordpieces.input_ids)))
+    assert sum(read) == (rows if room == 1000 else 2 * rows - (room == 6))
+
+
+def test_vectors_of_other_weights_are_forgotten(encoder):
+    nlp = make(encoder, learn_rate_scale=0.0)
+    model = nlp.get_pipe("transformer").model
+    docs = [nlp.make_doc("口干")]
+    model(docs, True)
+    weight = model.transformer.embeddings.word_embeddings.weight
+    weight.data += torch.randn(weight.shape)
+    model.from_bytes(model.to_bytes())
+    found, _ = model(docs, True)
+    numpy.testing.assert_allclose(
+        found.model_output.last_hidden_state,
+        model.predict(docs).model_output.last_hidden_state,
+        atol=1e-2,
+    )
 
 
 def test_an_encoder_that_cannot_be_loaded_is_named(encoder, tmp_path, capfd):
