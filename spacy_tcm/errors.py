@@ -87,7 +87,10 @@ class Errors:
     E231 = "[E231] To draw a tongue takes the attributes {expected}, not {found}. Correct them."
     E232 = "[E232] Tongue attribute {name} cannot be {value!r}. Choose one of: {allowed}."
     # 3xx: records and corpora
-    E301 = "[E301] {path}: no such file or folder. Give .txt, .jsonl or .spacy files, or a folder."
+    E301 = (
+        "[E301] {path}: no such file or folder. Give .txt, .jsonl or .spacy files, or a folder. (A path "
+        "that begins with null is made of a setting in [paths] that has no value.)"
+    )
     E302 = (
         "[E302] {path}: cannot read this kind of file. Give .txt (inline marks), .jsonl or .spacy."
     )
@@ -119,6 +122,10 @@ class Errors:
     E319 = "[E319] {place}: the value of field '{field}' must be {expected}."
     E320 = "[E320] {path}: field definitions cannot be read ({cause}). See assets/fields.json."
     E321 = "[E321] {place}: {cause}"
+    E322 = (
+        "[E322] The label map gives '{label}' for '{own}', which is none of our labels. Correct it; "
+        "for labels of your own, list in `labels` what the corpus annotates."
+    )
     E330 = "[E330] {place}: the header needs `=== id | department | style`."
     E331 = (
         "[E331] {place}: a record needs its text, a line `--- fields`, one line of JSON, a line "
@@ -225,7 +232,10 @@ class Errors:
         "[E418] {path} was begun with other settings ({names}). Give the same ones to go on with it, "
         "or another folder."
     )
-    E419 = "[E419] The checkpoint in {path} is damaged ({cause}). Remove it to begin again."
+    E419 = (
+        "[E419] The checkpoint in {path} is damaged ({cause}). Remove it to begin again, but first move "
+        "away the encoder beside it, if there is one: it is not damaged by this."
+    )
     E425 = (
         "[E425] Texts of {length} subwords are longer than the {positions} that the encoder reads. "
         "Choose a smaller --length."
@@ -270,6 +280,14 @@ class Errors:
         "[E436] The folder '{path}' holds no text that is read. Give one with files that end in "
         "{suffixes}; folders in it are not searched."
     )
+    E437 = (
+        "[E437] The tokenizer of '{name}' has {tokens} tokens, but its weights are for {weights}. Give a "
+        "folder whose tokenizer and weights belong together."
+    )
+    E438 = (
+        "[E438] {path} is at step {step} already, and no encoder was written before it was killed. Give "
+        "--steps {step} or more."
+    )
     E440 = (
         "[E440] Record {id!r}: a teacher cuts its text into other tokens. Train student and teacher "
         "with one tokenizer setting."
@@ -281,7 +299,12 @@ class Errors:
     E442 = (
         "[E442] The pipeline has no multimodal_ner called {name!r}. Give a pipeline that has one."
     )
+    E424 = "[E424] learn_rate_scale must be a number, 0 or more, not {value!r}. Correct the config."
     E443 = "[E443] The pipeline finds no entity in these records. Give more, or train it further."
+    E445 = (
+        "[E445] No entity is annotated in these records, so nothing can be fitted. Give annotated "
+        "records that the pipeline was not trained on."
+    )
     E444 = "[E444] {name}: teacher_weight must be from 0 to 1, not {value!r}. Correct [initialize]."
     E420 = (
         "[E420] overlap must be at least 0 and below half of max_subwords ({most}), not {found}. Change "
@@ -385,6 +408,10 @@ class Warnings:
     W404 = (
         "[W404] The pipeline finds only {count} entities in these records: a temperature fitted on "
         "under {least} is not reliable. Give more records."
+    )
+    W405 = (
+        "[W405] The calibration error on these records has not fallen. Give more records, or keep the "
+        "pipeline as it was."
     )
     W501 = "[W501] The photo was not used: {reasons}"
     W502 = "[W502] The record names a photo, but no image folder was given (--images)."

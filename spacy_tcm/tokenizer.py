@@ -32,13 +32,13 @@ _RUN = (
 _HEAD = "0-9０-９A-Za-zÀ-ÖØ-öø-ɏＡ-Ｚａ-ｚµμ"
 _RUNS = re.compile(rf"(?=[{_HEAD}])(?:{_RUN})")
 # One ASCII space after a token that is not white space belongs to it, as in all of spaCy.
-_TOKENS = re.compile(rf"[^\s{_HEAD}] ?|(?:{_RUN}) ?|\s")
+_TOKENS = re.compile(rf"[^\s{_HEAD}] ?|(?:{_RUN}) ?|\r\n|\s")
 
 
 class LexiconTokenizer(util.DummyTokenizer):
     """Split a text so that no entity is ever cut, and note which terms of the lexicon it holds.
 
-    Each character is a token, but digit runs and Latin runs stay whole. With
+    Each character is a token, but digit runs, Latin runs and ``\\r\\n`` stay whole. With
     ``granularity="word"``, the terms of the lexicon are tokens too: for search, not for training.
     ``doc.text == text`` for any text. ``doc._.lexicon_matches`` is a list of
     [start, end, category] (characters, end exclusive), sorted; no match cuts a digit or Latin run.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from tqdm import tqdm
 
+from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.lexicon import Lexicon
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def train(run: "Run", texts: "Texts", save_every: int, loss: str) -> None:
             progress.update()
 
         run.run(texts, save_every=save_every, report=report)
+    if finished and not (run.folder / "model.safetensors").exists():
+        raise ModelError(Errors.E438.format(path=run.folder, step=run.step))
     if finished:
         typer.echo(f"{run.folder} is already at step {run.step}: nothing is changed.")
         return

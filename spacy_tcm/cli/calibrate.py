@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from spacy_tcm.cli._common import check_output_folder, exits_cleanly, load_pipeline
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors, ModelError, RecordError
 
 
 @exits_cleanly
@@ -26,7 +26,10 @@ def calibrate(
     if out.exists() and any(out.iterdir()):
         raise ModelError(Errors.E412.format(path=out))
     nlp = load_pipeline(model)
-    found = fit(nlp, read_with_images(corpus, image_root=images))
+    records = list(read_with_images(corpus, image_root=images))
+    if not records:
+        raise RecordError(Errors.E352.format(path=corpus))
+    found = fit(nlp, records)
     nlp.to_disk(out)
     before, after = (found[when]["expected_calibration_error"] for when in ("before", "after"))
     typer.echo(

@@ -7,6 +7,7 @@ import typer
 from wasabi import table
 
 from spacy_tcm.cli._common import exits_cleanly
+from spacy_tcm.errors import Errors, RecordError
 
 # So many problems of one kind are listed; the rest are counted.
 _SHOWN = 20
@@ -28,13 +29,15 @@ def check(
     """Check records, their photos and their alignment with tokens.
 
     Reports ids and offsets, never the text. Exit code 1: a problem, a missing photo, or more
-    misaligned entities than accepted.
+    misaligned entities than accepted, or no record at all.
     """
     import spacy
 
     from spacy_tcm.training.alignment import check_alignment
 
     report = check_alignment(corpus, spacy.blank("tcm"), image_root=images)
+    if not report.records:
+        raise RecordError(Errors.E352.format(path=", ".join(map(str, corpus))))
     misaligned = report.misaligned_by_label
     rows = [
         (label, count, misaligned[label], f"{misaligned[label] / count:.2%}")

@@ -14,6 +14,9 @@ def loading(name: str) -> Iterator[None]:
     transformers' remarks on weights that are missing are not shown: nobody uses a pooler.
     RAISES ModelError: it cannot be loaded.
     """
+    if looks_like_a_path(name) and not Path(name).exists():
+        # Else the hub is asked for it, several times.
+        raise ModelError(Errors.E428.format(name=name, cause="no such folder"))
     from safetensors import SafetensorError
     from transformers.utils import logging
 
@@ -33,7 +36,15 @@ def _cause(name: str, error: Exception) -> str:
     """The first sentence tells what is wrong; others list each kind of model there is."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     cause = lines[0].split(". ")[0].rstrip(".")[:200]
-    if Path(name).exists():
-        return cause
-    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    return "no such folder" if looks_like_a_path else f"no such folder; {cause}"
+    if not Path(name).exists():
+        return f"no such folder; {cause}"
+    tokenizer = ("tokenizer*", "*vocab*", "*.model")
+    if not any(file for pattern in tokenizer for file in Path(name).glob(pattern)):
+        return f"{cause}; there is no tokenizer in it, such as tokenizer.json or vocab.txt"
+    return cause
+
+
+def looks_like_a_path(name: str) -> bool:
+    """Whether it can hardly be a name of the hub: it names a folder, or one inside a folder."""
+    inside = "/" in name and Path(name).parent.is_dir()
+    return inside or name.startswith((".", "/", "~")) or name.count("/") > 1

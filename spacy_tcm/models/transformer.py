@@ -42,7 +42,10 @@ def build_windowed_transformer(
         pretrained wants smaller steps than what begins at random. 0 leaves them as they are;
         training then computes no gradient for them, and the vectors of a text once.
     The rest is as in ``spacy-transformers.TransformerModel.v3``.
+    RAISES ModelError: learn_rate_scale is negative or not a number.
     """
+    if not 0 <= learn_rate_scale < float("inf"):
+        raise ModelError(Errors.E424.format(value=learn_rate_scale))
     from spacy_transformers.layers import TransformerModel
 
     plain = TransformerModel(

@@ -11,7 +11,7 @@ from spacy.tokens import Doc, Span
 from spacy_tcm.errors import Errors, ModelError
 
 # A window begins and ends, where possible, after one of these.
-BREAKS = frozenset("\n。！？；!?;")
+BREAKS = frozenset([*"\n。！？；!?;", "\r\n"])
 
 
 def create_subword_windows(

@@ -206,12 +206,10 @@ class MultimodalNER(TrainablePipe):
             cut = [emissions[i][part.start : part.end] for i, part in some]
             found = self._decode(cut, temperatures)
             for (i, part), spans in zip(some, found, strict=True):
-                entities[i] += [
-                    (part.start + start, part.start + end, label, scores)
-                    for start, end, label, scores in spans
-                    if part.first <= part.start + start < part.last
-                    and _has_content(docs[i][part.start + start : part.start + end].text)
-                ]
+                for start, end, label, scores in spans:
+                    first, last = _trim(docs[i], part.start + start, part.start + end)
+                    if first < last and part.first <= part.start + start < part.last:
+                        entities[i].append((first, last, label, scores))
         return [list(_without_overlap(found)) for found in entities]
 
     def _decode(
@@ -324,8 +322,16 @@ class MultimodalNER(TrainablePipe):
         return padded, mask.to(padded.device)
 
 
+def _trim(doc: Doc, start: int, end: int) -> tuple[int, int]:
+    """Without white space, control and invisible format characters at both ends."""
+    while start < end and not _has_content(doc[start].text):
+        start += 1
+    while start < end and not _has_content(doc[end - 1].text):
+        end -= 1
+    return start, end
+
+
 def _has_content(text: str) -> bool:
-    """Whether there is anything but white space, control and invisible format characters."""
     return any(not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf") for c in text)
 
 

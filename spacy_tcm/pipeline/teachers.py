@@ -68,7 +68,11 @@ def _load(path: str | Path) -> tuple[Language, str]:
     try:
         nlp = spacy.load(path)
     except (OSError, ValueError) as error:
-        cause = type(error).__name__ if Path(path).exists() else "no such folder"
+        cause = type(error).__name__
+        if not Path(path).exists():
+            cause = "no such folder"
+        elif not Path(path, "config.cfg").exists():
+            cause = "it holds no config.cfg"
         raise ModelError(Errors.E441.format(path=path, cause=cause)) from None
     for name in nlp.pipe_names:
         if nlp.get_pipe_meta(name).factory == "multimodal_ner":

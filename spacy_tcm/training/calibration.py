@@ -31,12 +31,15 @@ def calibrate(
     records: as for `evaluate_records`; not those of training.
     RETURNS: temperature; before and after, of the same entities: see `reliability`; and warnings,
         the reasons why the temperature may not be reliable.
-    RAISES ModelError: the pipeline has no such component, or finds no entity.
+    RAISES ModelError: the pipeline has no such component or finds no entity, or the records have
+        none annotated.
     """
     ner = nlp.get_pipe(name) if name in nlp.pipe_names else None
     if not isinstance(ner, MultimodalNER):
         raise ModelError(Errors.E442.format(name=name))
     pairs = list(nlp.pipe(make_docs(nlp, records), as_tuples=True))
+    if not any(record["entities"] for _, record in pairs):
+        raise ModelError(Errors.E445)
     tried = [ner.temperature, *map(float, GRID)]
     entities = ner.predict_at([doc for doc, _ in pairs], tried)
     scored, right = score_entities(pairs, entities)
@@ -52,12 +55,11 @@ def calibrate(
         warnings.append(Warnings.W403.format(temperature=ner.temperature))
     if len(right) < LEAST:
         warnings.append(Warnings.W404.format(count=len(right), least=LEAST))
-    return {
-        "temperature": ner.temperature,
-        "before": reliability(before),
-        "after": reliability(at_grid[best]),
-        "warnings": warnings,
-    }
+    found = {"before": reliability(before), "after": reliability(at_grid[best])}
+    errors = [each["expected_calibration_error"] for each in found.values()]
+    if errors[1] > errors[0]:
+        warnings.append(Warnings.W405)
+    return {"temperature": ner.temperature, **found, "warnings": warnings}
 
 
 def score_entities(

@@ -71,7 +71,8 @@ def read_records(
         the key ``labels``.
     label_map: see `LabelMap`. Where it names several labels, the entity is given them all, joined
         by ``ALTERNATIVE``: it is one of them, not known which.
-    RAISES RecordError: the first problem, with file, line and record id.
+    RAISES RecordError: the first problem, with file, line and record id; or, without ``labels``,
+        ``label_map`` names a label that is not ours.
     """
     for record, _ in read_with_images(paths, labels=labels, label_map=label_map):
         yield record
@@ -105,6 +106,7 @@ def scan_records(
         need not exist; a path that leaves the folder is a problem.
     """
     if labels is None and label_map is not None:
+        _check_targets(label_map)
         labels = sorted({label for target in label_map.values() for label in _targets(target)})
     for path in record_files(paths):
         root = path.parent if image_root is None else Path(image_root)
@@ -144,6 +146,13 @@ def _map_labels(record: Record, label_map: LabelMap) -> None:
         for start, end, label in entities
         if (targets := _targets(label_map.get(label, label)))
     ]
+
+
+def _check_targets(label_map: LabelMap) -> None:
+    for own, target in label_map.items():
+        for label in _targets(target):
+            if label not in LABELS:
+                raise RecordError(Errors.E322.format(own=own, label=label))
 
 
 def _targets(target: str | Sequence[str] | None) -> Sequence[str]:

@@ -48,6 +48,12 @@ def test_problems_and_missing_photos_fail(tmp_path):
     assert "missing photos: 1" in result.output
 
 
+def test_a_corpus_without_a_record_fails(tmp_path):
+    result = run(write(tmp_path / "a.jsonl"))
+    assert result.exit_code == 1
+    assert "[E352]" in result.output
+
+
 def test_a_corpus_that_is_not_there(tmp_path):
     result = run(tmp_path / "none.jsonl")
     assert result.exit_code == 1

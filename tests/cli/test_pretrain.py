@@ -60,6 +60,11 @@ def test_writes_an_encoder_its_history_and_a_picture(files):
     assert "already at step 5" in shorter.output
     record = json.loads((out / "pretraining.json").read_text(encoding="utf8"))
     assert record["settings"]["steps"] == 5
+    (out / "model.safetensors").unlink()  # as if it had been killed before it was written
+    killed = run(*args, "--steps", 4)
+    assert killed.exit_code == 1
+    assert "[E438]" in killed.output
+    assert "--steps 5" in killed.output
     excluding = run(*args, "--steps", 6, "--exclude", out.parent / "general.txt")
     assert excluding.exit_code == 1
     assert "--exclude dropped 2 chunks" in excluding.output
@@ -71,6 +76,7 @@ def test_writes_an_encoder_its_history_and_a_picture(files):
 
 def test_what_cannot_be_is_said_before_anything_is_written(files, tmp_path):
     out, options = files
+    (tmp_path / "vocab.csv").write_text("口干")
     before = sorted(tmp_path.iterdir())
     for arguments, code in [
         ((out, *options, "--heads", 7), "E408"),
@@ -78,7 +84,8 @@ def test_what_cannot_be_is_said_before_anything_is_written(files, tmp_path):
         ((out, *options, "--length", 600), "E425"),
         ((out, *options, "--rate", 0), "E434"),
         ((out, *options, "--domain", tmp_path / "none.txt"), "E417"),
-        ((out, *options, "--exclude", tmp_path / "none.csv"), "E416"),
+        ((out, *options, "--exclude", tmp_path / "none.csv"), "E417"),
+        ((out, *options, "--exclude", tmp_path / "vocab.csv"), "E416"),
         ((tmp_path / "vocab.txt", *options), "E533"),
     ]:
         result = run(*arguments)

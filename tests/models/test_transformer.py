@@ -404,6 +404,11 @@ def test_learn_rate_scale(encoder):
     assert moved == pytest.approx([0.01, 0.005], rel=1e-3)
 
 
+def test_an_impossible_learn_rate_scale(encoder):
+    with pytest.raises(ModelError, match="E424"):
+        make(encoder, learn_rate_scale=-0.1)
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.1])
 def test_a_learn_rate_scale_of_0_leaves_the_encoder_as_it_is(encoder, scale):
     nlp = make(encoder, learn_rate_scale=scale)
@@ -460,9 +465,12 @@ def test_vectors_of_other_weights_are_forgotten(encoder):
     )
 
 
-def test_an_encoder_that_cannot_be_loaded_is_named(encoder, tmp_path, capfd):
+def test_an_encoder_that_cannot_be_loaded_is_named(encoder, tmp_path, capfd, monkeypatch):
     make(encoder)
     assert "newly initialized" not in capfd.readouterr().err  # of a pooler, which nobody uses
-    for name in (tmp_path / "none", tmp_path):
+    # No name of the hub: a folder that has it beside others is there.
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", pytest.fail)
+    monkeypatch.chdir(tmp_path.parent)
+    for name in (tmp_path / "none", tmp_path, f"{tmp_path.name}/none"):
         with pytest.raises(ModelError, match=f"E428.*{name}"):
             make(name)

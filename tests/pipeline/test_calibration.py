@@ -84,14 +84,28 @@ def test_a_doubtful_temperature_is_said(pipeline, monkeypatch):
     assert [warning[:6] for warning in found["warnings"]] == ["[W403]", "[W404]"]
     monkeypatch.setattr(calibration, "LEAST", 3)
     some_wrong = [*RECORDS[1:], *DOUBTFUL] * 3
-    assert not calibrate(pipeline, some_wrong)["warnings"]
+    warnings = calibrate(pipeline, some_wrong)["warnings"]
+    assert not any(code in warning for warning in warnings for code in ("W403", "W404"))
 
 
 def test_errors(pipeline):
     with pytest.raises(ModelError, match="E443"):
-        calibrate(pipeline, [({"id": "1", "text": "", "entities": []}, None)])
+        calibrate(pipeline, [({"id": "1", "text": "", "entities": [[0, 2, "SIGN"]]}, None)])
+    with pytest.raises(ModelError, match="E445"):
+        calibrate(pipeline, [({**record, "entities": []}, image) for record, image in RECORDS])
     with pytest.raises(ModelError, match="E442"):
         calibrate(spacy.blank("tcm"), RECORDS)
+
+
+def test_an_error_that_does_not_fall_is_said(pipeline, monkeypatch):
+    ordinary = calibration.reliability
+    errors = iter([0.05, 0.06])
+    monkeypatch.setattr(
+        calibration,
+        "reliability",
+        lambda scored: {**ordinary(scored), "expected_calibration_error": next(errors)},
+    )
+    assert "[W405]" in calibrate(pipeline, DOUBTFUL)["warnings"][-1]
 
 
 def test_command(pipeline, tmp_path):
@@ -106,4 +120,8 @@ def test_command(pipeline, tmp_path):
         again = CliRunner().invoke(app, [*arguments[:3], str(taken)])
         assert again.exit_code == 1
         assert "E412" in again.output
+    corpus.write_text("\n")
+    empty = CliRunner().invoke(app, [*arguments[:3], str(tmp_path / "more")])
+    assert empty.exit_code == 1
+    assert "E352" in empty.output
     assert spacy.load(tmp_path / "out").get_pipe("multimodal_ner").temperature > 1

@@ -334,6 +334,16 @@ def test_an_entity_that_is_one_of_several_labels():
     assert ner._allowed_tags(examples[1])[:4].all()
 
 
+def test_line_ends_of_another_system_change_nothing(trained):
+    lines = [text for text, _, _ in RECORDS]
+    found = [
+        [(ent.text, ent.label_, ent._.score) for ent in trained(end.join(lines) + end).ents]
+        for end in ("\n", "\r\n")
+    ]
+    assert found[0]
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("blank", ["\r\n", "\n", "\t", "\u3000", "\x07", "\u200b"])
 def test_nothing_but_white_space_or_control_characters_is_no_entity(trained, monkeypatch, blank):
     ner = trained.get_pipe("multimodal_ner")
@@ -342,6 +352,13 @@ def test_nothing_but_white_space_or_control_characters_is_no_entity(trained, mon
     monkeypatch.setattr(ner._crf, "decode", lambda *_: [[tag] * len(doc)])
     ner.set_annotations([doc], ner.predict([doc]))
     assert [ent.text for ent in doc.ents] == list("口干便血")
+    # Nor does one begin or end with that.
+    inside, begin, end = (tag_names(ner.labels).index(f"{p}-SYMPTOM") for p in "IBE")
+    doc = trained.make_doc(f"{blank}口干{blank}便{blank}")
+    path = [begin, *[inside] * (len(doc) - 2), end]
+    monkeypatch.setattr(ner._crf, "decode", lambda *_: [path])
+    ner.set_annotations([doc], ner.predict([doc]))
+    assert [ent.text for ent in doc.ents] == [f"口干{blank}便"]
 
 
 def test_posteriors(trained):

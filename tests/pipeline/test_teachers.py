@@ -95,6 +95,9 @@ def test_impossible_weight(teacher, weight):
 def test_errors(tmp_path, trained):
     with pytest.raises(ModelError, match=r"E441.*no such folder"):
         Teachers([tmp_path / "nowhere"], ["SYMPTOM"])
+    (tmp_path / "encoder").mkdir()
+    with pytest.raises(ModelError, match=r"E441.*no config.cfg"):
+        Teachers([tmp_path / "encoder"], ["SYMPTOM"])
     spacy.blank("tcm").to_disk(tmp_path / "empty")
     with pytest.raises(ModelError, match="no multimodal_ner"):
         Teachers([tmp_path / "empty"], ["SYMPTOM"])

@@ -135,6 +135,16 @@ def test_label_map_renames_drops_and_says_what_is_annotated(tmp_path):
         list(read_records(path, label_map={"sym": "SYMPTOM"}))
 
 
+def test_a_label_map_to_labels_that_there_are_not(tmp_path):
+    record = changed(entities=[[2, 4, "sym"]], qualifiers=[], fields={})
+    path = write(tmp_path / "a.jsonl", record)
+    for target in ("SYMTOM", ["SIGN", "SYMTOM"]):
+        with pytest.raises(RecordError, match=r"E322.*'SYMTOM' for 'sym'"):
+            list(read_records(path, label_map={"sym": target}))
+    own = list(read_records(path, label_map={"sym": "COMPLAINT"}, labels=["COMPLAINT"]))
+    assert own[0]["entities"] == [[2, 4, "COMPLAINT"]]
+
+
 def test_labels_of_a_record_win_over_those_of_the_corpus(tmp_path):
     sign = changed(id="r2", labels=["SIGN"], entities=[[2, 4, "SIGN"]], qualifiers=[])
     path = write(tmp_path / "a.jsonl", RECORD, sign)

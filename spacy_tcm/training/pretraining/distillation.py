@@ -142,7 +142,8 @@ def load_teacher(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
     """An encoder of Hugging Face that learns nothing more, and its tokenizer.
 
     name: a folder or a hub name. RAISES ModelError: it cannot be loaded, or its tokenizer does not
-        tell the characters of a subword or has none that hides one.
+        tell the characters of a subword or has none that hides one, or has more tokens than the
+        weights.
     """
     with loading(name):
         config = AutoConfig.from_pretrained(name)
@@ -152,6 +153,10 @@ def load_teacher(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
         tokenizer = AutoTokenizer.from_pretrained(name)
     if not tokenizer.is_fast or tokenizer.mask_token is None or tokenizer.pad_token is None:
         raise ModelError(Errors.E429.format(name=name))
+    if len(tokenizer) > config.vocab_size:
+        raise ModelError(
+            Errors.E437.format(name=name, tokens=len(tokenizer), weights=config.vocab_size)
+        )
     return model.eval().requires_grad_(False), tokenizer
 
 

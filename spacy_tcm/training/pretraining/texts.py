@@ -134,6 +134,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             if not files:
                 raise ModelError(Errors.E436.format(path=path, suffixes=", ".join(SUFFIXES)))
             yield from files
+        elif not path.exists():
+            raise ModelError(Errors.E417.format(path=path, cause="no such file or folder"))
         else:
             yield path
 
@@ -161,6 +163,8 @@ def _read(paths: Iterable[Path]) -> Iterator[list[str]]:
 def _cause(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, KeyError):
+        return f"no field {error}"
     return getattr(error, "strerror", None) or type(error).__name__
 
 

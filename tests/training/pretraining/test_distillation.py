@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
+    AutoTokenizer,
     BertForMaskedLM,
     DistilBertConfig,
     DistilBertModel,
@@ -251,6 +253,16 @@ def test_what_does_not_suit_is_said(distill, teacher, make_teacher, vocabulary, 
     assert not (tmp_path / "student").exists()
 
 
+def test_a_teacher_whose_tokenizer_is_of_another_model(distill, teacher, tmp_path):
+    other = str(shutil.copytree(teacher, tmp_path / "other"))
+    tokenizer = AutoTokenizer.from_pretrained(other)
+    tokenizer.add_tokens(["血府"])
+    tokenizer.save_pretrained(other)
+    with pytest.raises(ModelError, match=r"E437.*weights are for"):
+        distill(teacher=other)
+    assert not (tmp_path / "student").exists()
+
+
 def test_a_folder_that_is_no_model_is_said_in_short(distill, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"E428.*\(Unrecognized model") as caught:
@@ -258,6 +270,13 @@ def test_a_folder_that_is_no_model_is_said_in_short(distill, tmp_path):
     assert len(str(caught.value)) < 500
     with pytest.raises(ModelError, match=r"E428.*\(no such folder\)"):
         distill(teacher=str(tmp_path / "none"))
+
+
+def test_a_teacher_without_a_tokenizer(distill, teacher, tmp_path):
+    ignored = shutil.ignore_patterns("*token*", "vocab*")
+    other = str(shutil.copytree(teacher, tmp_path / "other", ignore=ignored))
+    with pytest.raises(ModelError, match=r"E428.*no tokenizer in it"):
+        distill(teacher=other)
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
