@@ -60,6 +60,15 @@ def trials(data: dict[str, Any]) -> str:
     return table(["trial", "records", *header], rows)
 
 
+def ensemble(data: dict[str, Any]) -> str:
+    rows = [
+        [name, *(f"{100 * row[part][n]:.1f}" for part in PARTS for n in ("f", "rare_recall"))]
+        for name, row in data["rows"].items()
+    ]
+    header = [f"{part}: {x}" for part in PARTS for x in ("F1", "rare recall")]
+    return table(["together", *header], rows)
+
+
 def user_terms(data: dict[str, Any]) -> str:
     rows = [
         [run, f"{100 * r['recall']:.1f}", f"{100 * r['f_of_everything']:.1f}"]
@@ -187,6 +196,8 @@ BLOCKS = {
     "ner": ("ner.json", ner),
     "per-label": ("ner.json", per_label),
     "ner-choices": ("ner_choices.json", choices),
+    "encoder-start": ("encoder_start.json", choices),
+    "ensemble": ("ensemble.json", ensemble),
     "ner-trials": ("ner_trials.json", trials),
     "user-terms": ("user_terms.json", user_terms),
     "corpora": ("corpora.json", corpora),

@@ -3,9 +3,13 @@
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import spacy
+from spacy.training import Example
 from spacy.util import registry
+
+from spacy_tcm.tags import tag_names
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,15 +19,16 @@ def modules():
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
         import corpora
+        import ensemble
         import ner
 
-        yield ner, corpora
+        yield ner, corpora, ensemble
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
 
 
 def test_rows_of_entity_scores(modules, tmp_path):
-    ner, _ = modules
+    ner, _, _ = modules
     train = tmp_path / "train.jsonl"
     train.write_text('{"id": "a", "text": "便血", "entities": []}\n', encoding="utf8")
     for name, row in ner.ROWS.items():
@@ -40,14 +45,14 @@ def test_rows_of_entity_scores(modules, tmp_path):
 
 
 def test_mean_and_deviation(modules):
-    ner, _ = modules
+    ner, _, _ = modules
     assert ner.mean_sd([0.1, 0.3]) == {"mean": 0.2, "sd": pytest.approx(0.02**0.5)}
     assert ner.mean_sd([0.1, None]) == {"mean": 0.1, "sd": None}
     assert ner.mean_sd([None]) == {"mean": None, "sd": None}
 
 
 def test_scores_by_labels_of_another_corpus(modules):
-    _, corpora = modules
+    _, corpora, _ = modules
     nlp = spacy.blank("zh")
     ruler = nlp.add_pipe("entity_ruler")
     found = {"头痛": "SYMPTOM", "黄芪": "HERB", "面黄": "SIGN", "三天": "TIME", "便血": "SIGN"}
@@ -62,8 +67,34 @@ def test_scores_by_labels_of_another_corpus(modules):
     assert scores["precision"] == scores["recall"] == scores["f"] == 0.5
 
 
+def test_an_ensemble_finds_the_best_legal_path(modules, tmp_path, monkeypatch):
+    _, _, ensemble = modules
+    nlp = spacy.blank("tcm")
+    ner = nlp.add_pipe("multimodal_ner", config={"model": {"tongue": None}})
+    ner.add_label("SYMPTOM")
+    doc = nlp.make_doc("便血")
+    nlp.initialize(lambda: [Example(doc, doc)])
+    nlp.to_disk(tmp_path)
+    mean = {"B-SYMPTOM": [0.6, 0.0], "E-SYMPTOM": [0.0, 0.45], "O": [0.4, 0.5]}
+
+    class Teachers:
+        def __init__(self, paths, labels):
+            self.names = tag_names(labels)
+
+        def posteriors(self, docs):
+            return [numpy.array([mean.get(name, [0, 0]) for name in self.names]).T[: len(docs[0])]]
+
+    monkeypatch.setattr(ensemble, "Teachers", Teachers)
+    together = ensemble.make_ensemble("two of them", [str(tmp_path)] * 2)
+    # Token by token, B and O are likeliest, which may not follow one another.
+    assert [(ent.text, ent.label_) for ent in together("便血").ents] == [("便血", "SYMPTOM")]
+    mean["E-SYMPTOM"][1] = 0.2
+    assert not together("便血").ents
+    assert not together("").ents
+
+
 def test_label_maps(modules):
-    _, corpora = modules
+    _, corpora, _ = modules
     maps = corpora.read_maps()
     assert set(maps) == set(corpora.OTHERS)
     assert maps["tcm_web"]["HER"] == {"HERB"}
