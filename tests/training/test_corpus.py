@@ -207,7 +207,7 @@ def test_a_coarser_label_stands_for_several(tmp_path):
     (example,) = create_record_corpus(path, label_map=label_map)(NLP)
     assert ents(example.reference) == [[0, 2, "SYMPTOM|SIGN"]]
     assert example.reference._.annotated_labels == ["SIGN", "SYMPTOM"]
-    with pytest.raises(RecordError, match="E313"):
+    with pytest.raises(RecordError, match="E322"):
         list(create_record_corpus(path, label_map={"finding": ["SYMPTOM", "WRONG"]})(NLP))
 
 
