@@ -196,6 +196,7 @@ BLOCKS = {
     "ner": ("ner.json", ner),
     "per-label": ("ner.json", per_label),
     "ner-choices": ("ner_choices.json", choices),
+    "ner-augmentation": ("ner_augmentation.json", choices),
     "encoder-start": ("encoder_start.json", choices),
     "ensemble": ("ensemble.json", ensemble),
     "ner-trials": ("ner_trials.json", trials),
