@@ -14,7 +14,7 @@ def loading(name: str) -> Iterator[None]:
     transformers' remarks on weights that are missing are not shown: nobody uses a pooler.
     RAISES ModelError: it cannot be loaded.
     """
-    if looks_like_a_path(name) and not Path(name).exists():
+    if _looks_like_a_path(name) and not Path(name).exists():
         # Else the hub is asked for it, several times.
         raise ModelError(Errors.E428.format(name=name, cause="no such folder"))
     from safetensors import SafetensorError
@@ -44,7 +44,7 @@ def _cause(name: str, error: Exception) -> str:
     return cause
 
 
-def looks_like_a_path(name: str) -> bool:
+def _looks_like_a_path(name: str) -> bool:
     """Whether it can hardly be a name of the hub: it names a folder, or one inside a folder."""
     inside = "/" in name and Path(name).parent.is_dir()
     return inside or name.startswith((".", "/", "~")) or name.count("/") > 1

@@ -37,9 +37,10 @@ def calibrate(
     ner = nlp.get_pipe(name) if name in nlp.pipe_names else None
     if not isinstance(ner, MultimodalNER):
         raise ModelError(Errors.E442.format(name=name))
-    pairs = list(nlp.pipe(make_docs(nlp, records), as_tuples=True))
-    if not any(record["entities"] for _, record in pairs):
+    records = list(records)
+    if not any(record["entities"] for record, _ in records):
         raise ModelError(Errors.E445)
+    pairs = list(nlp.pipe(make_docs(nlp, records), as_tuples=True))
     tried = [ner.temperature, *map(float, GRID)]
     entities = ner.predict_at([doc for doc, _ in pairs], tried)
     scored, right = score_entities(pairs, entities)
@@ -55,11 +56,10 @@ def calibrate(
         warnings.append(Warnings.W403.format(temperature=ner.temperature))
     if len(right) < LEAST:
         warnings.append(Warnings.W404.format(count=len(right), least=LEAST))
-    found = {"before": reliability(before), "after": reliability(at_grid[best])}
-    errors = [each["expected_calibration_error"] for each in found.values()]
-    if errors[1] > errors[0]:
+    old, new = reliability(before), reliability(at_grid[best])
+    if new["expected_calibration_error"] > old["expected_calibration_error"]:
         warnings.append(Warnings.W405)
-    return {"temperature": ner.temperature, **found, "warnings": warnings}
+    return {"temperature": ner.temperature, "before": old, "after": new, "warnings": warnings}
 
 
 def score_entities(
