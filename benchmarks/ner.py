@@ -1,7 +1,7 @@
 """Entity scores: what each part of the training is worth, over seeds.
 
     python benchmarks/ner.py OUT.json CORPUS_DIR [--gold GOLD_DIR] [--seeds 0 1 2] [--jobs 2]
-        [--rows ROW ...]
+        [--rows ROW ...] [--encoder DIR]
 
 CORPUS_DIR: made by `spacy project run render` (train, tune and dev.jsonl, images/). GOLD_DIR: holds
 gold23.train.jsonl and gold23.dev.jsonl, and for some rows the other corpora, which are no part of
@@ -10,7 +10,8 @@ this repository; without it, the rows that need them are skipped. Each row is tr
 checkpoint is chosen, the last one is scored on the dev part and on gold23.dev. With --choose, every
 fourth real training case is left out, and the tune part and these cases are scored: so are choices
 made, never on a dev part. With --keep DIR, trained pipelines stay there, for rows that learn from
-others as teachers. A result that OUT.json holds already is not computed again.
+others as teachers. --encoder: a Hugging Face folder for the row "another encoder". A result that
+OUT.json holds already is not computed again.
 """
 
 import argparse
@@ -35,14 +36,14 @@ OTHERS = ("tcm_abstracts", "tcm_web", "drug_leaflets", "consumer_qa")
 
 @dataclass(frozen=True)
 class Row:
-    """config: of configs/. real: trained also on the real training cases. changes: to the config.
-    others: corpora of configs/joint.cfg trained on beside, and what their unmarked text is.
-    augment: one augmentation, by its name. teachers: rows with seeds, as kept by --keep, whose mean
-    posteriors it also learns, there and on the bare text of the corpora unannotated. times: as many
-    steps as others."""
+    """config: of configs/. real: how often the real training cases are in the training data.
+    changes: to the config. others: corpora of configs/joint.cfg trained on beside, and what their
+    unmarked text is. augment: one augmentation, by its name. teachers: rows with seeds, as kept by
+    --keep, whose mean posteriors it also learns, there and on the bare text of the corpora
+    unannotated. times: as many steps as others. other_encoder: that of --encoder."""
 
     config: str = "ner_cpu.cfg"
-    real: bool = True
+    real: int = 1
     changes: dict[str, Any] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     unlabelled: str = "unknown"
@@ -50,6 +51,7 @@ class Row:
     teachers: tuple[str, ...] = ()
     unannotated: tuple[str, ...] = ()
     times: float = 1.0
+    other_encoder: bool = False
 
 
 NO_LEXICON = {"components.multimodal_ner.model.lexicon": False}
@@ -58,8 +60,10 @@ TRAINED = {"components.transformer.model.learn_rate_scale": 0.1, "training.batch
 RANDOM = {"random_encoder": True, **TRAINED}
 TEACHERS = tuple(f"records + real #{seed}" for seed in range(3))
 ROWS: dict[str, Row] = {
-    "records": Row(real=False),
+    "records": Row(real=0),
     "records + real": Row(),
+    "records + real, three times": Row(real=3),
+    "records + real, six times": Row(real=6),
     "records + real, no lexicon": Row(changes=NO_LEXICON),
     "records + real + others, unmarked unknown": Row(others=OTHERS),
     "records + real + others, unmarked outside": Row(others=OTHERS, unlabelled="outside"),
@@ -73,6 +77,7 @@ ROWS: dict[str, Row] = {
     "TinyBERT, records + real, three teachers, also on bare texts": Row(
         "tinybert.cfg", teachers=TEACHERS, unannotated=("tcm_abstracts", "tcm_web"), times=1.5
     ),
+    "another encoder, records + real": Row("tinybert.cfg", other_encoder=True),
     "TinyBERT trained further, records + real": Row("tinybert.cfg", changes=TRAINED),
     "TinyBERT with random weights, records + real": Row("tinybert.cfg", changes=RANDOM),
 }
@@ -100,6 +105,7 @@ def train_and_score(
     steps: int | None,
     choose: bool,
     keep: Path | None,
+    encoder: Path | None,
 ) -> dict[str, Any]:
     """Runs in a process of its own: one training, and its scores."""
     from spacy_tcm.training.evaluation import evaluate_records
@@ -118,11 +124,11 @@ def train_and_score(
                 scored = {TUNE: corpus / "tune.jsonl", QUARTER: out / "quarter.jsonl"}
                 scored[QUARTER].write_text("".join(cases[::4]), encoding="utf8")
                 cases = [case for i, case in enumerate(cases) if i % 4]
-            if row.real:
-                lines += "".join(cases)
+            for copy in range(row.real):
+                lines += "".join(_renamed(case, f"~{copy}") for case in cases)
         training = out / "train.jsonl"
         training.write_text(lines, encoding="utf8")
-        config = make_config(row, training, corpus, gold, seed, out)
+        config = make_config(row, training, corpus, gold, seed, out, encoder)
         if row.teachers:
             if keep is None:
                 raise SystemExit(f"{name}: its teachers are looked for in --keep.")
@@ -145,8 +151,20 @@ def train_and_score(
     }
 
 
+def _renamed(line: str, suffix: str) -> str:
+    """A record's line with a longer id: no two records may have the same."""
+    record = json.loads(line)
+    return json.dumps({**record, "id": record["id"] + suffix}, ensure_ascii=False) + "\n"
+
+
 def make_config(
-    row: Row, training: Path, corpus: Path, gold: Path | None, seed: int, out: Path
+    row: Row,
+    training: Path,
+    corpus: Path,
+    gold: Path | None,
+    seed: int,
+    out: Path,
+    other_encoder: Path | None = None,
 ) -> Any:
     """The config of a row, its paths and changes filled in."""
     from spacy.util import load_config
@@ -156,6 +174,8 @@ def make_config(
     changes = dict(row.changes)
     if changes.pop("random_encoder", False):
         changes["paths.encoder"] = str(_randomize(ROOT / "assets" / "encoder", out, seed))
+    elif row.other_encoder:
+        changes["paths.encoder"] = str(other_encoder)
     elif row.config == "tinybert.cfg":
         changes["paths.encoder"] = str(ROOT / "assets" / "encoder")
     overrides = {
@@ -268,13 +288,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="Other than the config's, for a trial.")
     parser.add_argument("--choose", action="store_true", help="Score on no dev part.")
     parser.add_argument("--keep", type=Path, help="Folder for the trained pipelines.")
+    parser.add_argument("--encoder", type=Path, help="For the row of another encoder.")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         row, _, seed = args.one.rpartition(" #")
         result = train_and_score(
-            args.corpus, args.gold, row, int(seed), args.steps, args.choose, args.keep
+            args.corpus, args.gold, row, int(seed), args.steps, args.choose, args.keep, args.encoder
         )
         args.out.write_text(json.dumps(result), encoding="utf8")
         return
@@ -285,11 +306,12 @@ def main() -> None:
     arguments += ["--steps", str(args.steps)] if args.steps else []
     arguments += ["--choose"] if args.choose else []
     arguments += ["--keep", str(args.keep)] if args.keep else []
+    arguments += ["--encoder", str(args.encoder)] if args.encoder else []
     keys = [
         f"{row} #{seed}"
         for seed in args.seeds
         for row in args.rows
-        if args.gold or not ROWS[row].real
+        if (args.gold or not ROWS[row].real) and (args.encoder or not ROWS[row].other_encoder)
     ]
 
     def describe(result: dict[str, Any]) -> str:

@@ -14,7 +14,12 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PAGES = (ROOT / "README.md", HERE / "NER.md", ROOT / "assets" / "encoder" / "README.md")
+PAGES = (
+    ROOT / "README.md",
+    HERE / "NER.md",
+    ROOT / "assets" / "encoder" / "README.md",
+    ROOT / "assets" / "tongue" / "README.md",
+)
 PARTS = ("written dev", "gold23.dev (real)")
 BY_LABEL = ("records + real", "TinyBERT, records + real")
 SCORES = ("precision", "recall", "f")
@@ -130,6 +135,15 @@ def pretraining(data: dict[str, Any]) -> str:
     return table(header, rows)
 
 
+def segmenter(data: dict[str, Any]) -> str:
+    rows = [
+        [name, str(d["photos"]), *(f"{d[n]:.3f}" for n in ("mean", "median", "worst"))]
+        for name, d in data["dice"].items()
+    ]
+    lines = table(["held out of", "photos", "Dice: mean", "median", "worst"], rows)
+    return f"{lines}\n\nTrained on {data['trained_on']:,} photos, seed {data['seed']}."
+
+
 def per_label(data: dict[str, Any]) -> str:
     """The rows of `BY_LABEL`, by label."""
     columns = [
@@ -195,8 +209,8 @@ def clean_clone(data: dict[str, Any]) -> str:
 BLOCKS = {
     "ner": ("ner.json", ner),
     "per-label": ("ner.json", per_label),
-    "ner-choices": ("ner_choices.json", choices),
     "ner-augmentation": ("ner_augmentation.json", choices),
+    "ner-encoders": ("ner_encoders.json", choices),
     "encoder-start": ("encoder_start.json", choices),
     "ensemble": ("ensemble.json", ensemble),
     "ner-trials": ("ner_trials.json", trials),
@@ -205,6 +219,7 @@ BLOCKS = {
     "calibration": ("calibration.json", calibration),
     "text-speed": ("text_speed.json", text_speed),
     "pretraining": ("../assets/encoder/pretraining.json", pretraining),
+    "segmenter": ("../assets/tongue/segmenter.json", segmenter),
     "matcher": ("matcher.json", matcher),
     "main-job": ("main_job.json", main_job),
     "clean-clone": ("clean_clone.json", clean_clone),
