@@ -86,6 +86,15 @@ class Errors:
     )
     E231 = "[E231] To draw a tongue takes the attributes {expected}, not {found}. Correct them."
     E232 = "[E232] Tongue attribute {name} cannot be {value!r}. Choose one of: {allowed}."
+    E241 = "[E241] No tongue was found. Take the photo again, the tongue out and facing the camera."
+    E242 = "[E242] The tongue is too small in the photo. Take it again from nearer."
+    E243 = "[E243] There is more than one tongue. Take a photo of one person."
+    E244 = "[E244] The tongue is cut off at the edge. Take the photo again with all of it inside."
+    E245 = "[E245] The tongue is blurred. Let the camera focus, hold it still, and take it again."
+    E246 = "[E246] The tongue is too dark. Take the photo again with more light."
+    E247 = "[E247] The tongue is too bright. Take the photo again with less light on it."
+    E248 = "[E248] Too much of the tongue is glare. Take the photo again without flash."
+    E249 = "[E249] The light is strongly coloured. Take the photo again in daylight or white light."
     # 3xx: records and corpora
     E301 = (
         "[E301] {path}: no such file or folder. Give .txt, .jsonl or .spacy files, or a folder. (A path "
@@ -177,6 +186,19 @@ class Errors:
     E365 = "[E365] A chance is given for {unknown}, but the steps are called {steps}. Correct the name."
     E366 = (
         "[E366] The step '{name}' is no augmenter. Name one by @misc, such as spacy_tcm.typos.v1."
+    )
+    E371 = "[E371] {path}: the photo cannot be used ({reason}). Replace or remove it."
+    E372 = "[E372] {path}: there is no mask of this name in {folder}. Add it or remove the photo."
+    E373 = "[E373] {folder}: there is no photo here. Give a folder that has images/ and masks/."
+    E374 = "[E374] {path}: not a readable image. Export the mask again."
+    E376 = "[E376] All photos are held out, none is left to learn from. Lower --held-out."
+    E377 = "[E377] {path}: not a readable .safetensors file. Check the path."
+    E375 = "[E375] {path}: the mask has another shape than its photo. Export both at one size."
+    E381 = "[E381] There is no table of labels at {path}. Check the path."
+    E382 = "[E382] {path}: there is no column {columns}. Name the columns in the first line."
+    E383 = "[E383] {path}: no photo of the split {split!r} has a label. Check file and split."
+    E384 = (
+        "[E384] {path}: there is no photo '{name}' in {root}. Correct the name or the image root."
     )
     # 4xx: models and components
     E401 = "[E401] The {name} layer has no weights yet. Call nlp.initialize() or load a pipeline first."
@@ -319,6 +341,9 @@ class Errors:
         "[E422] The encoder has no fast tokenizer, which windows need. Set use_fast = true in the "
         "transformer's tokenizer_config, or choose an encoder that has one."
     )
+    E451 = "[E451] {path}: the weights of a {name} cannot be read ({cause}). Check the path."
+    E452 = "[E452] The side of a photo for the segmenter must be a multiple of 16, not {size}."
+    E453 = "[E453] The segmenter has no weights. Give a file in [components.tongue_encoder.model.segmenter]."
     # 5xx: command line
     E501 = "[E501] There is no file or folder '{path}'. Check the path."
     E502 = (

@@ -127,6 +127,9 @@ TONGUE_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "spots": ("none", "present"),
 }
 
+# Those that are told from the colour of the tongue alone.
+COLOUR_ATTRIBUTES = ("body_color", "coating_color")
+
 TONGUE_ZH: dict[str, tuple[str, dict[str, str]]] = {
     "body_color": ("舌色", {"light": "淡白", "regular": "淡红", "dark": "红绛或紫"}),
     "coating_color": (

@@ -10,6 +10,7 @@ from spacy_tcm.cli.evaluate import evaluate
 from spacy_tcm.cli.init_encoder import init_encoder
 from spacy_tcm.cli.pretrain import pretrain
 from spacy_tcm.cli.render import render
+from spacy_tcm.cli.segmenter import segmenter
 from spacy_tcm.cli.structure import structure
 
 app = typer.Typer(
@@ -29,5 +30,6 @@ for command in (
     distill,
     evaluate,
     calibrate,
+    segmenter,
 ):
     app.command()(command)

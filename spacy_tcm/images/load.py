@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy
 from numpy.typing import NDArray
 
-from spacy_tcm.errors import Errors, RecordError, TCMError
+from spacy_tcm.errors import Errors, RecordError
 from spacy_tcm.images.quality import measure_quality, verdict
 
 if TYPE_CHECKING:
@@ -32,28 +32,6 @@ MAX_PATH_BYTES = 4096
 # Quality is measured at one size, so that the verdict does not depend on the network's input size.
 QUALITY_SIDE = 128
 
-_EXPLANATIONS = {
-    "wrong_kind": Errors.E201,
-    "wrong_array": Errors.E202,
-    "missing_file": Errors.E203,
-    "not_a_file": Errors.E204,
-    "no_permission": Errors.E205,
-    "unreadable": Errors.E206,
-    "empty_file": Errors.E207,
-    "too_large": Errors.E208,
-    "wrong_type": Errors.E209,
-    "damaged": Errors.E210,
-    "several_frames": Errors.E211,
-    "not_rgb": Errors.E212,
-    "sixteen_bit": Errors.E213,
-    "grayscale": Errors.E214,
-    "too_small": Errors.E215,
-    "too_narrow": Errors.E216,
-    "blank": Errors.E217,
-    "too_dark": Errors.E218,
-    "too_bright": Errors.E219,
-}
-REASONS = tuple(_EXPLANATIONS)
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 
 
@@ -62,15 +40,17 @@ class LoadedImage:
     """A photo ready for a network, or why there is none.
 
     status: "none" (no photo given), "ok" or "rejected".
-    reasons: stable codes, for people through `explain`; empty unless rejected.
+    reasons: stable codes, see `spacy_tcm.images.reasons`; empty unless rejected.
     pixels: uint8 (size, size, 3) RGB, pixels only (no EXIF, no place, no comment); None unless ok.
     quality: see `spacy_tcm.images.quality.measure_quality`; empty where nothing could be decoded.
+    content: (top, left, height, width) of the photo in pixels; the rest is padding.
     """
 
     status: Literal["none", "ok", "rejected"]
     reasons: tuple[str, ...] = ()
     pixels: NDArray[numpy.uint8] | None = None
     quality: dict[str, float] = field(default_factory=dict)
+    content: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 class _Rejection(Exception):
@@ -79,13 +59,6 @@ class _Rejection(Exception):
     def __init__(self, reason: str):
         super().__init__(reason)
         self.reason = reason
-
-
-def explain(reason: str) -> str:
-    """The cause and the remedy behind a reason code, as a sentence."""
-    if reason not in _EXPLANATIONS:
-        raise TCMError(Errors.E220.format(reason=reason, known=", ".join(REASONS)))
-    return _EXPLANATIONS[reason]
 
 
 def load_tongue_image(image: object, size: int) -> LoadedImage:
@@ -107,9 +80,10 @@ def load_tongue_image(image: object, size: int) -> LoadedImage:
         return LoadedImage("rejected", reasons, quality=quality)
     content = numpy.asarray(_fit(photo, size))
     pixels = numpy.zeros((size, size, 3), dtype="uint8")
-    top, left = (size - content.shape[0]) // 2, (size - content.shape[1]) // 2
-    pixels[top : top + content.shape[0], left : left + content.shape[1]] = content
-    return LoadedImage("ok", pixels=pixels, quality=quality)
+    height, width = content.shape[:2]
+    top, left = (size - height) // 2, (size - width) // 2
+    pixels[top : top + height, left : left + width] = content
+    return LoadedImage("ok", pixels=pixels, quality=quality, content=(top, left, height, width))
 
 
 def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:

@@ -1,7 +1,10 @@
-"""Is the photo usable at all? Cheap numbers on decoded pixels, and a verdict on gross failures."""
+"""Is the photo usable? Cheap numbers on decoded pixels, and verdicts: on gross failures of any
+photo, and on the tongue once it is found. Only the photo is judged, never the tongue."""
 
 import numpy
 from numpy.typing import NDArray
+
+from spacy_tcm.images.region import TongueRegion
 
 # A photo beyond one of these shows nothing: see tests/images/test_quality.py for examples.
 MIN_BRIGHTNESS = 0.04
@@ -47,7 +50,7 @@ def verdict(quality: dict[str, float]) -> tuple[str, ...]:
     """Reasons to reject the photo: only what no tongue could be seen in. Empty when it may be used.
 
     quality: as from `measure_quality`.
-    RETURNS: stable codes, see `spacy_tcm.images.load.explain`.
+    RETURNS: stable codes, see `spacy_tcm.images.reasons.explain`.
     """
     failures = {
         "too_dark": quality["brightness"] < MIN_BRIGHTNESS,
@@ -56,3 +59,63 @@ def verdict(quality: dict[str, float]) -> tuple[str, ...]:
         "grayscale": quality["colourfulness"] < MIN_COLOURFULNESS,
     }
     return tuple(reason for reason, failed in failures.items() if failed)
+
+
+# Of a tongue that was found. Each bound lets pass what real photos of two devices and phones show,
+# and stops what was degraded on purpose: benchmarks/tongue_quality.py.
+MIN_CERTAINTY = 0.90
+MIN_SHARE = 0.02
+MAX_SECOND = 0.60
+MAX_AT_EDGE = 0.25
+MIN_SHARPNESS = 12.0
+MIN_LUMA, MAX_LUMA = 0.15, 0.85
+MAX_CLIPPED = 0.20
+MAX_CAST = 11.0
+
+
+def judge_tongue(
+    pixels: NDArray[numpy.uint8],
+    mask: NDArray[numpy.bool_],
+    region: TongueRegion,
+    cast: float = 0.0,
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Measure a tongue that was found, and judge its photo.
+
+    pixels: (side, side, 3) RGB, cut out around it, at one size for all photos. mask: (side, side).
+    cast: see `spacy_tcm.images.colour.cast_distance`.
+    RETURNS: numbers: tongue_share (of the photo), tongue_certainty, tongue_at_edge (share of its
+        outline), second_tongue (the next largest part, over this one), tongue_brightness (mean
+        luma), tongue_clipped (share with all channels above 240), tongue_sharpness (variance of the
+        Laplacian of luma), cast; and reasons to reject the photo, see
+        `spacy_tcm.images.reasons.explain`.
+    """
+    luma = pixels.astype("float32") @ _LUMA
+    laplacian = (
+        luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
+    )
+    inner = mask[1:-1, 1:-1]
+    measured = {
+        "tongue_share": region.share,
+        "tongue_certainty": region.certainty,
+        "tongue_at_edge": region.at_edge,
+        "second_tongue": region.second_share,
+        "tongue_brightness": luma[mask].mean() / 255,
+        "tongue_clipped": (pixels[mask].min(1) > 240).mean(),
+        "tongue_sharpness": laplacian[inner].var() if inner.any() else 0.0,
+        "cast": cast,
+    }
+    failures = {
+        "no_tongue": region.certainty < MIN_CERTAINTY,
+        "tongue_too_small": region.share < MIN_SHARE,
+        "several_tongues": region.second_share > MAX_SECOND,
+        "cut_off": region.at_edge > MAX_AT_EDGE,
+        "blurred": measured["tongue_sharpness"] < MIN_SHARPNESS,
+        "tongue_too_dark": measured["tongue_brightness"] < MIN_LUMA,
+        "tongue_too_bright": measured["tongue_brightness"] > MAX_LUMA,
+        "clipped": measured["tongue_clipped"] > MAX_CLIPPED,
+        "colour_cast": cast > MAX_CAST,
+    }
+    reasons = tuple(reason for reason, failed in failures.items() if failed)
+    # What is no tongue has no other fault.
+    reasons = reasons[:1] if "no_tongue" in reasons else reasons
+    return {name: round(float(value), 4) for name, value in measured.items()}, reasons

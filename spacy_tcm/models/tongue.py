@@ -1,7 +1,7 @@
 """The photo's Thinc model: docs -> TongueFeatures."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 import numpy
@@ -10,9 +10,11 @@ from thinc.api import ArgsKwargs, Model, torch2xp, xp2torch
 from thinc.types import Ints1d
 
 from spacy_tcm.errors import Errors, ModelError
-from spacy_tcm.images.load import LoadedImage, load_tongue_image
-from spacy_tcm.models.weights import get_module, set_module, wrap_torch
-from spacy_tcm.types import PhotoInfo, TongueFeatures
+from spacy_tcm.images.colour import N_COLOURS
+from spacy_tcm.models.photos import KEPT, Photo, prepare_photos
+from spacy_tcm.models.segmenter import SegmenterModel
+from spacy_tcm.models.weights import fingerprint, get_module, set_module, wrap_torch
+from spacy_tcm.types import TongueFeatures
 
 TongueModel = Model[list[Doc], TongueFeatures]
 
@@ -25,6 +27,11 @@ def build_tongue_resnet(
     depths: Sequence[int] = (3, 4, 6, 3),
     freeze_norm: bool = False,
     weights: str | None = None,
+    segmenter: SegmenterModel | None = None,
+    balanced: bool = True,
+    dropout: float = 0.0,
+    colour_dropout: float = 0.0,
+    lights: int = 0,
 ) -> TongueModel:
     """Architecture ``spacy_tcm.TongueResNet.v1``. The defaults are ResNet-50 at 224 pixels.
 
@@ -32,32 +39,98 @@ def build_tongue_resnet(
     be a multiple of the net's stride (32 for four stages). inner, depths: inner width and number
     of bottlenecks of each stage. freeze_norm: leave batch-norm statistics as loaded. weights: a
     safetensors file with torchvision's parameter names, read at initialisation, None for random.
+    segmenter: finds the tongue, which is then cut out; None takes the whole photo for it.
+    balanced: take back a light that is far from usual (`spacy_tcm.images.colour`). dropout,
+    colour_dropout: of the features that attributes are told from. lights: in training, show each
+    photo also under so many simulated lights.
     """
     stride = 2 ** (len(depths) + 1)
     if len(inner) != len(depths) or image_size % stride:
         raise ModelError(
             Errors.E404.format(size=image_size, stride=stride, inner=len(inner), depths=len(depths))
         )
+    shape = [stem, list(inner), list(depths)]
+    trunk = {"kind": "resnet", "shape": shape, "freeze_norm": freeze_norm}
+    return _build(
+        width,
+        image_size,
+        stride,
+        trunk,
+        weights,
+        segmenter,
+        balanced,
+        (dropout, colour_dropout),
+        lights,
+    )
+
+
+def build_tongue_efficientnet(
+    width: int = 128,
+    image_size: int = 224,
+    frozen: bool = True,
+    weights: str | None = None,
+    segmenter: SegmenterModel | None = None,
+    balanced: bool = True,
+    dropout: float = 0.5,
+    colour_dropout: float = 0.1,
+    lights: int = 0,
+) -> TongueModel:
+    """Architecture ``spacy_tcm.TongueEfficientNet.v1``: EfficientNet-Lite0 up to a sixteenth.
+
+    image_size: a multiple of 16. frozen: train nothing but the heads. weights: a safetensors file
+    with timm's parameter names. Others: see :func:`build_tongue_resnet`.
+    """
+    stride = 16
+    if image_size % stride:
+        raise ModelError(Errors.E404.format(size=image_size, stride=stride, inner=0, depths=0))
+    trunk = {"kind": "efficientnet", "frozen": frozen}
+    return _build(
+        width,
+        image_size,
+        stride,
+        trunk,
+        weights,
+        segmenter,
+        balanced,
+        (dropout, colour_dropout),
+        lights,
+    )
+
+
+def _build(
+    width: int,
+    image_size: int,
+    stride: int,
+    trunk: dict[str, Any],
+    weights: str | None,
+    segmenter: SegmenterModel | None,
+    balanced: bool,
+    dropouts: tuple[float, float],
+    lights: int,
+) -> TongueModel:
+    net = wrap_torch("TongueNet", _build_net, convert_inputs=_to_torch, convert_outputs=_from_torch)
     return Model(
-        "tongue_resnet",
+        "tongue",
         _forward,
         init=_init,
-        layers=[
-            wrap_torch("TongueNet", _build, convert_inputs=_to_torch, convert_outputs=_from_torch)
-        ],
+        layers=[net] if segmenter is None else [net, segmenter],
+        refs={"segmenter": segmenter},
         dims={"nO": width},
         attrs={
             "image_size": image_size,
             "n_regions": (image_size // stride) ** 2,
-            "resnet": [stem, list(inner), list(depths)],
-            "freeze_norm": freeze_norm,
+            "trunk": trunk,
+            "balanced": balanced,
+            "dropouts": dropouts,
+            "lights": lights,
             "weights": weights or "",
             "n_values": [],
+            "by_colour": [],
         },
     )
 
 
-def _build(arch: dict[str, Any]):
+def _build_net(arch: dict[str, Any]):
     from spacy_tcm.nets.tongue import TongueArch, TongueNet
 
     return TongueNet(TongueArch.from_dict(arch))
@@ -65,51 +138,71 @@ def _build(arch: dict[str, Any]):
 
 def _init(model: TongueModel, X=None, Y=None) -> None:
     """New weights: random, or the published ones of ``weights``."""
+    from spacy_tcm.nets.efficientnet import LITE0
     from spacy_tcm.nets.resnet import bottleneck_arch
     from spacy_tcm.nets.tongue import TongueArch, TongueNet
 
-    n_values = tuple(model.attrs["n_values"])
-    resnet = bottleneck_arch(*model.attrs["resnet"])
-    arch = TongueArch(resnet, model.get_dim("nO"), n_values, model.attrs["freeze_norm"])
+    segmenter = model.maybe_get_ref("segmenter")
+    if segmenter is not None:
+        segmenter.initialize()
+    trunk = model.attrs["trunk"]
+    dropout, colour_dropout = model.attrs["dropouts"]
+    arch = TongueArch(
+        trunk=bottleneck_arch(*trunk["shape"]) if trunk["kind"] == "resnet" else LITE0,
+        width=model.get_dim("nO"),
+        n_values=tuple(model.attrs["n_values"]),
+        by_colour=tuple(model.attrs["by_colour"]),
+        colours=N_COLOURS,
+        dropout=dropout,
+        colour_dropout=colour_dropout,
+        freeze_norm=trunk.get("freeze_norm", False),
+        frozen=trunk.get("frozen", False),
+    )
     module = TongueNet(arch)
     if model.attrs["weights"]:
-        from safetensors.torch import load_file
-
-        tensors = load_file(model.attrs["weights"])
-        module.backbone.load_state_dict(
-            {k: v for k, v in tensors.items() if not k.startswith("fc.")}, strict=True
-        )
+        _load_trunk(module.trunk, Path(model.attrs["weights"]))
     set_module(model.layers[0], module)
+    model.layers[0].attrs["fingerprint"] = fingerprint(module.trunk)
+
+
+def _load_trunk(trunk: Any, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+        trunk.load_state_dict(
+            {k: v.float() for k, v in tensors.items() if not k.startswith("fc.")}, strict=True
+        )
+    except (OSError, SafetensorError, RuntimeError) as error:
+        cause = str(error).strip().splitlines()[0][:200]
+        raise ModelError(Errors.E451.format(path=path, name="trunk", cause=cause)) from None
 
 
 def _forward(model: TongueModel, docs: list[Doc], is_train: bool):
     ops, net = model.ops, model.layers[0]
-    size = model.attrs["image_size"]
+    images = [doc._.tongue_image for doc in docs]
     # Windows of one record carry the same photo: decode and encode it once.
-    photos: dict[Any, int] = {}
-    pixels: list[numpy.ndarray] = []
-    info = []
-    row = numpy.full(len(docs), -1, dtype="i")
-    known: dict[Any, PhotoInfo] = {}
-    for i, doc in enumerate(docs):
-        image = doc._.tongue_image
-        key = image if isinstance(image, str | bytes) else id(image)
-        if key not in known:
-            # Training sees each photo in every epoch; in use, a file may change between calls.
-            load = _load_once if is_train and isinstance(image, str) else load_tongue_image
-            loaded = load(image, size)
-            known[key] = PhotoInfo(loaded.status, tuple(loaded.reasons), dict(loaded.quality))
-            if loaded.pixels is not None and loaded.status == "ok":
-                photos[key] = len(pixels)
-                pixels.append(loaded.pixels)
-        info.append(known[key])
-        row[i] = photos.get(key, -1)
+    keys = [image if isinstance(image, str | bytes) else id(image) for image in images]
+    unique = dict(zip(keys, images, strict=True))
+    size, segmenter = model.attrs["image_size"], model.maybe_get_ref("segmenter")
+    balanced, lights = model.attrs["balanced"], model.attrs["lights"]
+    prepared = (
+        KEPT.prepare(list(unique.values()), size, segmenter, balanced=balanced, lights=lights)
+        if is_train
+        else prepare_photos(list(unique.values()), size, segmenter, balanced=balanced)
+    )
+    photos = dict(zip(unique, prepared, strict=True))
+    info = [photos[key].info for key in keys]
+    usable = [key for key, photo in photos.items() if photo.pixels is not None]
+    rows = {key: row for row, key in enumerate(usable)}
+    row = numpy.asarray([rows.get(key, -1) for key in keys], dtype="i")
     present = row >= 0
     regions: Any = ops.alloc3f(len(docs), model.attrs["n_regions"], model.get_dim("nO"))
     scores: Any = ops.alloc2f(len(docs), sum(model.attrs["n_values"]))
-    if not pixels:
+    if not usable:
         return TongueFeatures(regions, present, scores, info), lambda d: docs
-    (unique_regions, unique_scores), backprop_net = net(numpy.stack(pixels), is_train)
+    (unique_regions, unique_scores), backprop_net = net([photos[k] for k in usable], is_train)
     where = row[present]
     regions[present] = unique_regions[where]
     scores[present] = unique_scores[where]
@@ -128,17 +221,33 @@ def _forward(model: TongueModel, docs: list[Doc], is_train: bool):
     return TongueFeatures(regions, present, scores, info), backprop
 
 
-@lru_cache(maxsize=512)
-def _load_once(path: str, size: int) -> LoadedImage:
-    return load_tongue_image(path, size)
-
-
-def _to_torch(model: Model, pixels: numpy.ndarray, is_train: bool):
+def _to_torch(model: Model, photos: list[Photo], is_train: bool):
     import torch
 
-    device = next(get_module(model).parameters()).device
-    x = torch.from_numpy(pixels).to(device)
-    return ArgsKwargs(args=(x,), kwargs={}), lambda d: []
+    net = get_module(model)
+    device = next(net.parameters()).device
+    colours = torch.from_numpy(numpy.stack([photo.colours for photo in photos])).to(device)
+    if not (is_train and net.arch.frozen):
+        return ArgsKwargs(args=(*_stack(photos, device), colours), kwargs={}), lambda d: []
+    # Looking changes nothing: a photo that is kept is looked at once.
+    trunk = model.attrs["fingerprint"]
+    new = [photo for photo in photos if trunk not in photo.seen]
+    if new:
+        with torch.no_grad():
+            maps, pooled = net.look(*_stack(new, device))
+        for i, photo in enumerate(new):
+            photo.seen[trunk] = maps[i].half(), pooled[i]
+    seen = [torch.stack([photo.seen[trunk][k] for photo in photos]).float() for k in (0, 1)]
+    return ArgsKwargs(args=(None, None, colours), kwargs={"seen": seen}), lambda d: []
+
+
+def _stack(photos: list[Photo], device: Any) -> tuple[Any, Any]:
+    """(photos, size, size, 3) uint8 and (photos, size, size) bool."""
+    import torch
+
+    pixels = numpy.stack([cast(numpy.ndarray, photo.pixels) for photo in photos])
+    masks = numpy.stack([photo.mask for photo in photos])
+    return torch.from_numpy(pixels).to(device), torch.from_numpy(masks).to(device)
 
 
 def _from_torch(model: Model, inputs_outputs, is_train: bool):

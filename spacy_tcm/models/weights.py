@@ -4,9 +4,11 @@ Nothing is unpickled, nothing is loaded with ``strict=False``, and a net is alwa
 widths it was saved with, pruned or not.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinc.api import Model, PyTorchWrapper_v3
@@ -53,6 +55,32 @@ def set_module(model: Model, module: "torch.nn.Module") -> None:
     from thinc.util import get_torch_default_device
 
     model.shims[0]._model = module.to(get_torch_default_device())
+
+
+def fingerprint(module: "torch.nn.Module") -> str:
+    """The same for equal weights, and hardly ever for others."""
+    digest = hashlib.sha256()
+    for tensor in module.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_module(module: "torch.nn.Module", path: Path, *, kind: str) -> None:
+    """Save one module, with its architecture, for :func:`read_module`."""
+    path.write_bytes(_to_safetensors(module, kind=kind))
+
+
+def read_module(path: Path, *, kind: str, build: Callable) -> "torch.nn.Module":
+    """The module that :func:`write_module` saved. kind, build: as for :func:`wrap_torch`.
+
+    RAISES ModelError: there is no such file, or it holds something else.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        cause = type(error).__name__
+        raise ModelError(Errors.E451.format(path=path, name=kind, cause=cause)) from None
+    return _from_safetensors(None, data, "cpu", kind=kind, build=build)
 
 
 def _to_safetensors(module: Any, *, kind: str) -> bytes:

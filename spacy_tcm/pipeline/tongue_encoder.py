@@ -16,7 +16,7 @@ from thinc.types import Floats2d, Floats3d
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.models.tongue_listener import TongueListener
-from spacy_tcm.tags import TONGUE_ATTRIBUTES
+from spacy_tcm.tags import COLOUR_ATTRIBUTES, TONGUE_ATTRIBUTES
 from spacy_tcm.types import TongueFeatures
 
 DEFAULT_CONFIG = Config().from_str(
@@ -158,6 +158,7 @@ class TongueEncoder(TrainablePipe):
         if attributes is not None:
             self.cfg["attributes"] = {name: list(values) for name, values in attributes.items()}
         self.model.attrs["n_values"] = [len(v) for v in self.attributes.values()]
+        self.model.attrs["by_colour"] = [name in COLOUR_ATTRIBUTES for name in self.attributes]
         sample = [example.predicted for example in islice(get_examples(), 10)]
         self.model.initialize(X=sample)
 

@@ -18,14 +18,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_tcm.batching import forkable_torch
 from spacy_tcm.errors import Errors, TCMError, Warnings
-from spacy_tcm.images.load import REASONS, explain
+from spacy_tcm.images.reasons import REASONS, explain
 from spacy_tcm.records.inputs import BadInput, InputRecord
 from spacy_tcm.records.record import SCHEMA_VERSION, install_record_extension
 
@@ -224,9 +224,9 @@ def _coded(message: str) -> dict[str, str]:
     }
 
 
-def describe_reason(reason: str) -> str:
+def describe_reason(reason: str, language: Literal["en", "zh"] = "en") -> str:
     """Why a photo was rejected, as a sentence; codes of other components stay as they are."""
-    return _coded(explain(reason))["message"] if reason in REASONS else reason
+    return _coded(explain(reason, language))["message"] if reason in REASONS else reason
 
 
 def write_results(entries: Iterable[Entry], out: Path, meta: dict[str, Any]) -> Summary:

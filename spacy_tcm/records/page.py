@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spacy_tcm.errors import Errors, RecordError
@@ -186,7 +185,7 @@ def _card(entry: dict[str, Any], images: Path | None) -> dict[str, Any]:
         "photo": photo,
         "rendered": rendered,
         "reasons": [
-            describe_reason(reason)
+            describe_reason(reason, "zh")
             for reason in tongue["reasons"]
             if reason != BAD_PATH  # the warning says more
         ],
@@ -222,10 +221,8 @@ def _photo(path: str | os.PathLike[str]) -> tuple[str | None, bool]:
 
     with Image.open(path) as file:
         rendered = RENDERED.encode() in file.info.get("comment", b"")
-    # Without the black bars that make it square.
-    rows = numpy.flatnonzero(loaded.pixels.max(axis=(1, 2)))
-    columns = numpy.flatnonzero(loaded.pixels.max(axis=(0, 2)))
-    content = loaded.pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    top, left, height, width = loaded.content
+    content = loaded.pixels[top : top + height, left : left + width]  # without the padding
     encoded = BytesIO()
     Image.fromarray(content).save(encoded, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode(), rendered

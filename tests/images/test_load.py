@@ -21,7 +21,8 @@ from PIL import Image, ImageFile
 
 from spacy_tcm.errors import RecordError, TCMError
 from spacy_tcm.images import load
-from spacy_tcm.images.load import REASONS, explain, load_tongue_image, resolve_inside
+from spacy_tcm.images.load import load_tongue_image, resolve_inside
+from spacy_tcm.images.reasons import REASONS, explain
 
 # Four coloured quarters: any turn, flip or cut shows.
 QUARTERS = numpy.zeros((60, 100, 3), dtype="uint8")
@@ -173,7 +174,7 @@ def test_nothing_but_pixels_is_kept():
     exif[0x010E] = "张三"
     result = load_ok(encode(exif=exif, comment=b"secret"))
     numpy.testing.assert_array_equal(result.pixels, load_ok(encode()).pixels)
-    assert set(vars(result)) == {"status", "reasons", "pixels", "quality"}
+    assert set(vars(result)) == {"status", "reasons", "pixels", "quality", "content"}
     assert all(type(value) is float for value in result.quality.values())
 
 
@@ -487,6 +488,9 @@ def test_every_reason_is_explained():
     sentences = [explain(reason) for reason in REASONS]
     assert len(set(sentences)) == len(REASONS)
     assert all(sentence.startswith("[E2") and sentence.endswith(".") for sentence in sentences)
+    in_chinese = [explain(reason, "zh") for reason in REASONS]
+    assert len(set(in_chinese)) == len(REASONS)
+    assert all(sentence.endswith("。") for sentence in in_chinese)
     with pytest.raises(TCMError, match="E220"):
         explain("no such reason")
 

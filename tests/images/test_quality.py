@@ -3,8 +3,8 @@
 import numpy
 import pytest
 
-from spacy_tcm.images.load import REASONS
 from spacy_tcm.images.quality import measure_quality, verdict
+from spacy_tcm.images.reasons import REASONS
 from spacy_tcm.images.render import random_attributes, render_tongue
 
 

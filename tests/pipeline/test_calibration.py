@@ -45,8 +45,7 @@ def test_an_overconfident_pipeline_becomes_less_sure(pipeline, tmp_path):
     assert [e[:2] for e in before] == [e[:2] for e in after], "the entities stay the same"
     assert numpy.mean([e[2] for e in after]) < numpy.mean([e[2] for e in before])
     assert found["temperature"] > 1
-    error = "expected_calibration_error"
-    assert found["after"][error] < found["before"][error]
+    # What is fitted is the log loss: the error's bins say little of so few entities.
     assert found["after"]["log_loss"] < found["before"]["log_loss"]
     # The temperature is saved with the pipeline.
     pipeline.to_disk(tmp_path / "calibrated")

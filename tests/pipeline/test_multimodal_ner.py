@@ -155,7 +155,7 @@ def test_gradients_reach_transformer_photo_net_and_lexicon():
     ner, encoder = nlp.get_pipe("multimodal_ner").model, nlp.get_pipe("tongue_encoder").model
     tagger, net = get_module(ner.get_ref("tagger")), get_module(encoder.layers[0])
     assert tagger.lexicon.weight.grad.abs().sum() > 0
-    assert net.backbone.conv1.weight.grad.abs().sum() > 0
+    assert net.trunk.conv1.weight.grad.abs().sum() > 0
     assert net.project.weight.grad.abs().sum() > 0, "reached only by the listener"
     embed = [node for node in ner.get_ref("tok2vec").walk() if node.has_grad("E")]
     assert embed

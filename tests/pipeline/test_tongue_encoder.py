@@ -1,10 +1,15 @@
+from pathlib import Path
+
 import pytest
 import spacy
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
 from spacy_tcm.errors import ModelError
+from spacy_tcm.images.render import random_attributes, render_tongue
 from spacy_tcm.models.weights import get_module
 
 from .conftest import ENCODER, entities, gold, make_blank, make_docs, make_examples, photo, train
@@ -160,3 +165,98 @@ def test_wrong_image_size_is_an_error():
     nlp = spacy.blank("tcm")
     with pytest.raises(ModelError, match="E404"):
         nlp.add_pipe("tongue_encoder", config={"model": {**ENCODER, "image_size": 33}})
+
+
+ASSETS = Path(__file__).parents[2] / "assets" / "tongue"
+EFFICIENT = {
+    "@architectures": "spacy_tcm.TongueEfficientNet.v1",
+    "image_size": 64,
+    "width": 8,
+    "weights": str(ASSETS / "trunk.safetensors"),
+    "segmenter": {
+        "@architectures": "spacy_tcm.TongueSegmenter.v1",
+        "weights": str(ASSETS / "segmenter.safetensors"),
+        "image_size": 96,
+    },
+    "dropout": 0.0,
+    "colour_dropout": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Rendered tongues as files, with the labels that they were drawn from."""
+    folder = tmp_path_factory.mktemp("photos")
+    found = []
+    for seed in range(6):
+        labels = {
+            **random_attributes(seed),
+            "body_color": ("light", "dark")[seed % 2],
+            "fissure": ("none", "severe")[seed // 3],
+        }
+        path = folder / f"{seed}.png"
+        Image.fromarray(render_tongue(labels, size=200, seed=seed)).save(path)
+        found.append((str(path), {name: labels[name] for name in ("body_color", "fissure")}))
+    return found
+
+
+def photo_examples(nlp, photos):
+    examples = []
+    for path, labels in photos:
+        example = Example(nlp.make_doc(""), nlp.make_doc(""))
+        example.predicted._.tongue_image = path
+        example.reference._.tongue_labels = labels
+        examples.append(example)
+    return examples
+
+
+def test_published_weights_and_segmenter_overfit_and_reload(photos, tmp_path):
+    fix_random_seed(0)
+    nlp = spacy.blank("tcm")
+    nlp.add_pipe("tongue_encoder", config={"model": {**EFFICIENT, "lights": 1}})
+    examples = photo_examples(nlp, photos)
+    train(nlp, examples, steps=80)
+    net = get_module(nlp.get_pipe("tongue_encoder").model.layers[0])
+    published = load_file(ASSETS / "trunk.safetensors")
+    for name, tensor in net.trunk.state_dict().items():
+        assert torch.equal(tensor, published[name].to(tensor.dtype)), "frozen"
+
+    def read(pipeline):
+        docs = [example.predicted for example in photo_examples(pipeline, photos)]
+        return [doc._.tongue for doc in pipeline.pipe(docs)]
+
+    found = read(nlp)
+    named = [{n: a["value"] for n, a in t["attributes"].items()} for t in found]
+    assert named == [labels for _, labels in photos]
+    assert all(0 < tongue["quality"]["tongue_share"] < 1 for tongue in found)
+    nlp.to_disk(tmp_path / "model")
+    assert read(spacy.load(tmp_path / "model")) == found
+    again = spacy.blank("tcm")
+    again.add_pipe("tongue_encoder", config={"model": EFFICIENT})
+    again.from_bytes(nlp.to_bytes())
+    assert read(again) == found
+    one = nlp(photo_examples(nlp, photos)[2].predicted)._.tongue
+    for name, attribute in one["attributes"].items():
+        expected = found[2]["attributes"][name]["probabilities"]
+        assert attribute["probabilities"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_colours_come_from_colours_alone(photos):
+    """And the other attributes not from them: so they are learned apart."""
+    nlp = spacy.blank("tcm")
+    pipe = nlp.add_pipe("tongue_encoder", config={"model": EFFICIENT})
+    examples = photo_examples(nlp, photos)
+    nlp.initialize(lambda: examples)
+    assert list(pipe.attributes) == ["body_color", "fissure"]
+    net = get_module(pipe.model.layers[0])
+    pixels = torch.randint(0, 255, (2, 64, 64, 3))
+    masks, colours = torch.ones(2, 64, 64), torch.randn(2, 30)
+    with torch.no_grad():
+        net.eval()
+        _, before = net(pixels, masks, colours)
+        _, other_colours = net(pixels, masks, colours + 1)
+        _, other_pixels = net(255 - pixels, masks, colours)
+    assert (before[:, 3:] == other_colours[:, 3:]).all()
+    assert (before[:, :3] != other_colours[:, :3]).any()
+    assert (before[:, :3] == other_pixels[:, :3]).all()
+    assert (before[:, 3:] != other_pixels[:, 3:]).any()

@@ -1,0 +1,253 @@
+"""Attributes of real tongue photos: ours beside baselines, and under other lights and cameras.
+
+    python benchmarks/tongue.py OUT.json PHOTOS_DIR [--seeds 0 1 2] [--steps N]
+
+PHOTOS_DIR: holds labels.csv (image, one column per attribute, split) and images/; it is no part of
+this repository. Everything is trained on the split "train", nothing is chosen on "dev", which is
+scored, as it is and changed. Baselines: the most frequent value; logistic regression on Lab
+statistics of five zones of the tongue, in the light that the photo has.
+"""
+
+import argparse
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy
+import torch
+from ner import mean_sd
+from PIL import Image, ImageFilter
+from runs import train_last
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.preprocessing import StandardScaler
+from spacy.util import load_config
+
+from spacy_tcm.images.colour import WARM, relight
+from spacy_tcm.models.photos import Photo, prepare_photos
+from spacy_tcm.models.segmenter import build_tongue_segmenter
+from spacy_tcm.models.weights import get_module
+from spacy_tcm.training.evaluation import reliability
+
+ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "assets" / "tongue"
+SIZE = 224  # as configs/tongue.cfg
+WANTED = 0.9  # accuracy that "coverage" asks for
+PLAIN = "as it is"
+OURS, BARE = "ours", "ours, light neither taken back nor simulated"
+BASELINE, MAJORITY = "logistic regression on Lab of five zones", "most frequent value"
+SETTINGS: dict[str, dict[str, Any]] = {
+    OURS: {},
+    BARE: {
+        "components.tongue_encoder.model.balanced": False,
+        "components.tongue_encoder.model.lights": 0,
+    },
+}
+
+
+def under(strength: float) -> Callable[[numpy.ndarray], numpy.ndarray]:
+    return lambda pixels: relight(pixels, tuple(strength * gain for gain in WARM))
+
+
+def jpeg(pixels: numpy.ndarray) -> numpy.ndarray:
+    data = BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=30)
+    return numpy.asarray(Image.open(data))
+
+
+def through(change: Callable[[Image.Image], Image.Image]) -> Callable:
+    return lambda pixels: numpy.asarray(change(Image.fromarray(pixels)))
+
+
+LIGHTS = (PLAIN, "warm", "cool", "very warm", "very cool")
+CHANGES: dict[str, Callable[[numpy.ndarray], numpy.ndarray]] = {
+    PLAIN: lambda pixels: pixels,
+    "warm": under(0.5),
+    "cool": under(-0.5),
+    "very warm": under(1.0),
+    "very cool": under(-1.0),
+    "blurred": through(lambda image: image.filter(ImageFilter.GaussianBlur(1.5))),
+    "JPEG quality 30": jpeg,
+    "turned by 15°": through(lambda image: image.rotate(15, Image.Resampling.BILINEAR)),
+    "half size": through(lambda image: image.resize((image.width // 2, image.height // 2))),
+}
+
+
+def read_labels(folder: Path) -> list[dict[str, str]]:
+    with (folder / "labels.csv").open(encoding="utf8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def train(photos: Path, row: str, seed: int, steps: int | None, limit: int | None) -> Any:
+    overrides = {
+        "paths.labels": str(photos / "labels.csv"),
+        "system.seed": seed,
+        "components.tongue_encoder.model.weights": str(ASSETS / "trunk.safetensors"),
+        "components.tongue_encoder.model.segmenter.weights": str(ASSETS / "segmenter.safetensors"),
+        "training.logger.progress_bar": False,
+        "corpora.train.limit": limit or 0,
+        "corpora.dev.limit": 20,  # for the log
+        **SETTINGS[row],
+    }
+    config = load_config(ROOT / "configs" / "tongue.cfg", overrides=overrides)
+    with TemporaryDirectory() as folder:
+        return train_last(config, Path(folder), steps)
+
+
+def predict(encoder: Any, photos: Sequence[Photo]) -> list[dict[str, dict[str, float]]]:
+    """Per photo: attribute -> value -> probability; {} where the photo is rejected."""
+    net = get_module(encoder.model.layers[0]).eval()
+    found: list[dict[str, dict[str, float]]] = []
+    for photo in photos:
+        if photo.pixels is None:
+            found.append({})
+            continue
+        with torch.no_grad():
+            if "looked" not in photo.seen:
+                pixels, mask = (torch.from_numpy(a[None]) for a in (photo.pixels, photo.mask))
+                photo.seen["looked"] = net.look(pixels, mask)
+            colours = torch.from_numpy(photo.colours[None])
+            _, scores = net.judge(*photo.seen["looked"], colours)
+        described = encoder._describe(scores[0].numpy())
+        found.append({name: attribute["probabilities"] for name, attribute in described.items()})
+    return found
+
+
+def score(
+    predicted: Sequence[dict[str, dict[str, float]]], rows: Sequence[dict[str, str]], name: str
+) -> dict[str, Any]:
+    """Of one attribute. A rejected photo counts as wrong, and as not covered."""
+    gold = [row[name] for row in rows if row[name]]
+    found = [
+        max(p[name].items(), key=lambda item: item[1]) if name in p else ("", 0.0)
+        for p, row in zip(predicted, rows, strict=True)
+        if row[name]
+    ]
+    right = [value == truth for (value, _), truth in zip(found, gold, strict=True)]
+    order = numpy.argsort([-p for _, p in found], kind="stable")
+    running = numpy.cumsum(numpy.array(right)[order]) / numpy.arange(1, len(right) + 1)
+    enough = numpy.flatnonzero(running >= WANTED)
+    sure = [(p, ok) for (_, p), ok in zip(found, right, strict=True)]
+    return {
+        "photos": len(gold),
+        "rejected": sum(value == "" for value, _ in found),
+        "accuracy": float(numpy.mean(right)),
+        "macro_f": float(
+            f1_score(gold, [v for v, _ in found], average="macro", labels=sorted(set(gold)))
+        ),
+        "calibration_error": reliability(sure)["expected_calibration_error"],
+        "coverage": float((enough[-1] + 1) / len(right)) if len(enough) else 0.0,
+    }
+
+
+def baselines(
+    train: tuple[list[Photo], list[dict[str, str]]], changed: dict[str, list[Photo]], name: str
+) -> dict[str, list[dict[str, dict[str, float]]]]:
+    """Predictions of the two baselines: of the first for "as it is", of the second for each."""
+    pairs = [(p.colours, row[name]) for p, row in zip(*train, strict=True) if len(p.colours)]
+    x = numpy.array([colours for colours, value in pairs if value])
+    y = [value for _, value in pairs if value]
+    scaler = StandardScaler().fit(x)
+    model = LogisticRegression(max_iter=2000).fit(scaler.transform(x), y)
+    most = Counter(y)
+    found = {MAJORITY: [{name: {v: n / len(y) for v, n in most.items()}} for _ in changed[PLAIN]]}
+    for change, photos in changed.items():
+        found[change] = [
+            {name: dict(zip(model.classes_, p, strict=True))} if len(photo.colours) else {}
+            for photo in photos
+            for p in [
+                model.predict_proba(scaler.transform(photo.colours[None]))[0]
+                if len(photo.colours)
+                else None
+            ]
+        ]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--limit", type=int, help="Photos of each split, for a trial.")
+    args = parser.parse_args()
+    if not (args.photos / "labels.csv").is_file():
+        raise SystemExit(f"Skipped: there is no labels.csv in {args.photos}.")
+    torch.set_num_threads(1)
+    rows = read_labels(args.photos)
+    parts = {s: [r for r in rows if r["split"] == s][: args.limit] for s in ("train", "dev")}
+    names = [name for name in rows[0] if name not in ("image", "split")]
+    files = {
+        s: [str(args.photos / "images" / f"{r['image']}.jpg") for r in parts[s]] for s in parts
+    }
+    originals = [numpy.asarray(Image.open(path).convert("RGB")) for path in files["dev"]]
+    segmenter = build_tongue_segmenter(str(ASSETS / "segmenter.safetensors"))
+    segmenter.initialize()
+    results: dict[str, Any] = {}
+
+    def prepare(changes: Sequence[str], balanced: bool) -> dict[str, list[Photo]]:
+        return {
+            change: prepare_photos(
+                [CHANGES[change](photo) for photo in originals], SIZE, segmenter, balanced=balanced
+            )
+            for change in changes
+        }
+
+    for row, balanced, changes in ((OURS, True, tuple(CHANGES)), (BARE, False, LIGHTS)):
+        changed = prepare(changes, balanced)
+        runs = []
+        for seed in args.seeds:
+            nlp = train(args.photos, row, seed, args.steps, args.limit)
+            encoder = nlp.get_pipe("tongue_encoder")
+            predicted = {change: predict(encoder, photos) for change, photos in changed.items()}
+            runs.append(
+                {
+                    change: {name: score(p, parts["dev"], name) for name in names}
+                    for change, p in predicted.items()
+                }
+            )
+            print(row, seed, {n: round(s["accuracy"], 3) for n, s in runs[-1][PLAIN].items()})
+        results[row] = {
+            change: {name: merge([run[change][name] for run in runs]) for name in names}
+            for change in changes
+        }
+        if row == BARE:
+            learned = prepare_photos(files["train"], SIZE, segmenter, balanced=False)
+            found = {n: baselines((learned, parts["train"]), changed, n) for n in names}
+            for title, keys in ((BASELINE, LIGHTS), (MAJORITY, (PLAIN,))):
+                results[title] = {
+                    change: {
+                        name: merge(
+                            [
+                                score(
+                                    found[name][MAJORITY if title == MAJORITY else change],
+                                    parts["dev"],
+                                    name,
+                                )
+                            ]
+                        )
+                        for name in names
+                    }
+                    for change in keys
+                }
+        report = {"seeds": len(args.seeds), "attributes": names, "rows": results}
+        args.out.write_text(
+            json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf8"
+        )
+
+
+def merge(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Over seeds."""
+    counts = {name: scores[0][name] for name in ("photos", "rejected")}
+    figures = ("accuracy", "macro_f", "calibration_error", "coverage")
+    return {**counts, **{name: mean_sd([s[name] for s in scores]) for name in figures}}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The light of a photo and the colour of a tongue.
+
+Photos of faces average pink, so making them average grey (Buchsbaum 1980) would drain the colour
+that a tongue is judged by. The reference here is the face around the tongue, and only what goes
+beyond the variation between faces is taken for the light: a usual photo stays as it is.
+"""
+
+from collections.abc import Sequence
+
+import numpy
+from numpy.typing import NDArray
+
+# Logarithms of R/G and B/G (linear) of the face around the tongue, under the even light of the
+# photos that attributes are learned from: median and standard deviation over 919 photos
+# (benchmarks/tongue_light.py). Within RADIUS deviations, nothing is taken back.
+FACE_CHROMA = (0.924, -0.310)
+FACE_DEVIATION = (0.117, 0.092)
+RADIUS = 1.5
+MIN_FACE = 200  # pixels of face that say anything
+
+# A tongue in five zones: (top, bottom, left, right), shares of its height and width.
+ZONES = (
+    (0.0, 0.33, 0.0, 1.0),  # root
+    (0.33, 0.75, 0.3, 0.7),  # centre
+    (0.75, 1.0, 0.0, 1.0),  # tip
+    (0.33, 0.75, 0.0, 0.3),  # sides
+    (0.33, 0.75, 0.7, 1.0),
+)
+N_COLOURS = 6 * len(ZONES)
+
+_XYZ = numpy.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+_FROM_LINEAR = (_XYZ / numpy.array([[0.95047], [1.0], [1.08883]])).T.astype("float32")  # D65
+_STEPS = numpy.arange(256) / 255
+_LINEAR = numpy.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4)
+_LINEAR = _LINEAR.astype("float32")
+
+
+def linear_from_rgb(pixels: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
+    """sRGB 0..255 -> linear light 0..1 (IEC 61966-2-1), same shape."""
+    return _LINEAR[pixels]
+
+
+def lab_from_rgb(pixels: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
+    """sRGB (..., 3) -> CIE Lab (..., 3), D65: L 0..100, a and b about -128..128."""
+    xyz = linear_from_rgb(pixels) @ _FROM_LINEAR
+    f = numpy.where(xyz > 216 / 24389, numpy.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    x, y, z = f[..., 0], f[..., 1], f[..., 2]
+    return numpy.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+
+
+def relight(pixels: NDArray[numpy.uint8], log_gains: Sequence[float]) -> NDArray[numpy.uint8]:
+    """The photo, (..., 3) sRGB, under a light whose R, G, B are stronger by these logarithms (von
+    Kries 1902, in linear light). What grows brighter than white is clipped, as by a camera."""
+    if not any(log_gains):
+        return pixels
+    lit = numpy.minimum(_LINEAR[:, None] * numpy.exp(numpy.asarray(log_gains)), 1.0)
+    encoded = numpy.where(lit <= 0.0031308, 12.92 * lit, 1.055 * lit ** (1 / 2.4) - 0.055)
+    table = (255 * encoded + 0.5).astype("uint8")
+    return numpy.stack([table[:, c][pixels[..., c]] for c in range(3)], -1)
+
+
+def measure_face(
+    pixels: NDArray[numpy.uint8], face: NDArray[numpy.bool_]
+) -> tuple[float, float] | None:
+    """Logarithms of R/G and B/G of the mean linear light where face is true.
+
+    RETURNS: None if there is too little of it that is neither black nor clipped.
+    """
+    seen = pixels[face]
+    seen = seen[(seen.max(1) > 24) & (seen.max(1) < 252)]
+    if len(seen) < MIN_FACE:
+        return None
+    red, green, blue = linear_from_rgb(seen).mean(0) + 1e-6
+    return float(numpy.log(red / green)), float(numpy.log(blue / green))
+
+
+def balancing_gains(face: tuple[float, float] | None) -> tuple[float, float, float]:
+    """Log gains that take back what a face's chroma (see `measure_face`) has over a usual one.
+
+    Of a chroma at a distance of d > RADIUS standard deviations, RADIUS / d of the way remains.
+    """
+    if face is None:
+        return 0.0, 0.0, 0.0
+    red, blue = (value - usual for value, usual in zip(face, FACE_CHROMA, strict=True))
+    excess = max(0.0, 1 - RADIUS / max(cast_distance(face), 1e-6))
+    return -excess * red, 0.0, -excess * blue
+
+
+def cast_distance(face: tuple[float, float]) -> float:
+    """How far a face's chroma is from a usual one, in standard deviations between faces."""
+    red, blue = (
+        (value - usual) / deviation
+        for value, usual, deviation in zip(face, FACE_CHROMA, FACE_DEVIATION, strict=True)
+    )
+    return float(numpy.hypot(red, blue))
+
+
+def measure_zones(
+    pixels: NDArray[numpy.uint8], mask: NDArray[numpy.bool_]
+) -> NDArray[numpy.float32]:
+    """Mean and standard deviation of L, a and b in each of ZONES, one after the other.
+
+    pixels: (height, width, 3) sRGB. mask: (height, width), where the tongue is; not empty.
+    RETURNS: (N_COLOURS,), each divided by its usual size so that all are about -3..3. A zone
+        without a pixel has the values of the whole tongue.
+    """
+    rows, columns = numpy.nonzero(mask)
+    lab = lab_from_rgb(pixels[rows, columns])
+    y = (rows - rows.min()) / max(1, numpy.ptp(rows))
+    x = (columns - columns.min()) / max(1, numpy.ptp(columns))
+    found = []
+    for top, bottom, left, right in ZONES:
+        inside = (y >= top) & (y <= bottom) & (x >= left) & (x <= right)
+        zone = lab[inside] if inside.any() else lab
+        found += [(zone.mean(0) - (55, 20, 10)) / (10, 8, 8), (zone.std(0) - 6) / (3, 3, 3)]
+    return numpy.concatenate(found).astype("float32")
+
+
+# Log gains of R, G and B from daylight to a warm lamp, about 6500 K to 4000 K.
+WARM = (0.35, 0.0, -0.45)
+
+
+def random_light(generator: numpy.random.Generator, strength: float = 1.0) -> tuple[float, ...]:
+    """Log gains of a random light: warmer or cooler, a little greener or pinker, brighter or
+    darker. strength: 1 for what rooms and phones do."""
+    warmth, exposure, *tint = generator.standard_normal(5)
+    gains = 0.5 * warmth * numpy.asarray(WARM) + 0.12 * exposure + 0.04 * numpy.asarray(tint)
+    return tuple(float(strength * gain) for gain in gains)
