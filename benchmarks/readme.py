@@ -17,6 +17,7 @@ ROOT = HERE.parent
 PAGES = (
     ROOT / "README.md",
     HERE / "NER.md",
+    HERE / "TONGUE.md",
     ROOT / "assets" / "encoder" / "README.md",
     ROOT / "assets" / "tongue" / "README.md",
 )
@@ -144,6 +145,30 @@ def segmenter(data: dict[str, Any]) -> str:
     return f"{lines}\n\nTrained on {data['trained_on']:,} photos, seed {data['seed']}."
 
 
+PLAIN = "as it is"
+SHOWN = ("accuracy", "macro_f", "calibration_error", "coverage")
+
+
+def tongue(data: dict[str, Any]) -> str:
+    rows = []
+    for name in data["attributes"]:
+        for row, changes in data["rows"].items():
+            s = changes[PLAIN][name]
+            rows.append([name, row, str(s["photos"]), *(pm(s[n]) for n in SHOWN)])
+    header = ["attribute", "", "photos", "accuracy", "macro F1", "calibration error"]
+    return table([*header, "coverage at 90 %"], rows)
+
+
+def tongue_changed(data: dict[str, Any]) -> str:
+    rows = [
+        [change, row, *(pm(changes[change][name]["accuracy"]) for name in data["attributes"])]
+        for change in data["rows"]["ours"]
+        for row, changes in data["rows"].items()
+        if change in changes and len(changes) > 1
+    ]
+    return table(["photo", "", *data["attributes"]], rows)
+
+
 def per_label(data: dict[str, Any]) -> str:
     """The rows of `BY_LABEL`, by label."""
     columns = [
@@ -220,6 +245,8 @@ BLOCKS = {
     "text-speed": ("text_speed.json", text_speed),
     "pretraining": ("../assets/encoder/pretraining.json", pretraining),
     "segmenter": ("../assets/tongue/segmenter.json", segmenter),
+    "tongue": ("tongue.json", tongue),
+    "tongue-changed": ("tongue.json", tongue_changed),
     "matcher": ("matcher.json", matcher),
     "main-job": ("main_job.json", main_job),
     "clean-clone": ("clean_clone.json", clean_clone),
