@@ -63,7 +63,6 @@ ROWS: dict[str, Row] = {
     "records": Row(real=0),
     "records + real": Row(),
     "records + real, three times": Row(real=3),
-    "records + real, six times": Row(real=6),
     "records + real, no lexicon": Row(changes=NO_LEXICON),
     "records + real + others, unmarked unknown": Row(others=OTHERS),
     "records + real + others, unmarked outside": Row(others=OTHERS, unlabelled="outside"),

@@ -156,16 +156,15 @@ def baselines(
     model = LogisticRegression(max_iter=2000).fit(scaler.transform(x), y)
     most = Counter(y)
     found = {MAJORITY: [{name: {v: n / len(y) for v, n in most.items()}} for _ in changed[PLAIN]]}
+
+    def tell(photo: Photo) -> dict[str, dict[str, float]]:
+        if not len(photo.colours):
+            return {}
+        p = model.predict_proba(scaler.transform(photo.colours[None]))[0]
+        return {name: dict(zip(model.classes_, p, strict=True))}
+
     for change, photos in changed.items():
-        found[change] = [
-            {name: dict(zip(model.classes_, p, strict=True))} if len(photo.colours) else {}
-            for photo in photos
-            for p in [
-                model.predict_proba(scaler.transform(photo.colours[None]))[0]
-                if len(photo.colours)
-                else None
-            ]
-        ]
+        found[change] = [tell(photo) for photo in photos]
     return found
 
 

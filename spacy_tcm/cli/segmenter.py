@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from spacy_tcm.cli._common import exits_cleanly
+from spacy_tcm.cli._common import check_output_file, exits_cleanly
 from spacy_tcm.errors import Errors, RecordError
 
 
@@ -37,7 +37,7 @@ def segmenter(
     Held out are the photos of the split "dev", where a folder's labels.csv tells of splits, else
     some, by their names alone. Beside the weights, a .json of the same name tells the Dice.
     """
-    from spacy_tcm.models.segmenter import KIND
+    from spacy_tcm.models.segmenter import KIND, check_image_size
     from spacy_tcm.models.weights import write_module
     from spacy_tcm.training.pretraining.run import set_threads
     from spacy_tcm.training.tongue.segmentation import (
@@ -47,8 +47,8 @@ def segmenter(
         train_segmenter,
     )
 
-    if image_size < 16 or image_size % 16:
-        raise RecordError(Errors.E452.format(size=image_size))
+    check_image_size(image_size)
+    check_output_file(out)
     set_threads(threads)
     learned, kept = [], {}
     for folder in photos:

@@ -93,8 +93,10 @@ class KeptPhotos:
             if isinstance(image, str) and key in self._photos:
                 found.append(self._photos[key])
                 continue
-            generator = numpy.random.default_rng([number, *str(image).encode()[-16:]])
-            light = random_light(generator) if number else NO_LIGHT
+            light: Sequence[float] = NO_LIGHT
+            if number:
+                seed = [number, *str(image).encode()[-16:]]
+                light = random_light(numpy.random.default_rng(seed))
             (photo,) = prepare_photos([image], size, segmenter, light, balanced)
             size_in_bytes = 0 if photo.pixels is None else photo.pixels.nbytes
             if isinstance(image, str) and size_in_bytes <= self._room:

@@ -29,8 +29,7 @@ def build_tongue_segmenter(weights: str | None = None, image_size: int = 160) ->
     It is never trained with a pipeline. weights: a file that ``python -m spacy_tcm segmenter`` has
     written, read at initialisation. image_size: side in pixels, a multiple of 16.
     """
-    if image_size < 16 or image_size % 16:
-        raise ModelError(Errors.E452.format(size=image_size))
+    check_image_size(image_size)
     return Model(
         "tongue_segmenter",
         _forward,
@@ -38,6 +37,12 @@ def build_tongue_segmenter(weights: str | None = None, image_size: int = 160) ->
         layers=[wrap_torch(KIND, build_net)],
         attrs={"image_size": image_size, "weights": weights or "", "fingerprint": ""},
     )
+
+
+def check_image_size(side: int) -> None:
+    """RAISES ModelError: the net cannot halve photos of this side four times."""
+    if side < 16 or side % 16:
+        raise ModelError(Errors.E452.format(size=side))
 
 
 def build_net(arch: dict[str, Any]):

@@ -162,7 +162,8 @@ def _init(model: TongueModel, X=None, Y=None) -> None:
     if model.attrs["weights"]:
         _load_trunk(module.trunk, Path(model.attrs["weights"]))
     set_module(model.layers[0], module)
-    model.layers[0].attrs["fingerprint"] = fingerprint(module.trunk)
+    if arch.frozen:
+        model.layers[0].attrs["fingerprint"] = fingerprint(module.trunk)
 
 
 def _load_trunk(trunk: Any, path: Path) -> None:
