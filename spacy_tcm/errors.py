@@ -200,6 +200,10 @@ class Errors:
     E384 = (
         "[E384] {path}: there is no photo '{name}' in {root}. Correct the name or the image root."
     )
+    E385 = (
+        "[E385] held_out must be a share from 0 to below 1, and part all, learned or held_out, not "
+        "{held_out!r} and {part!r}. Correct the config."
+    )
     # 4xx: models and components
     E401 = "[E401] The {name} layer has no weights yet. Call nlp.initialize() or load a pipeline first."
     E402 = (
@@ -343,6 +347,15 @@ class Errors:
     )
     E451 = "[E451] {path}: the weights of a {name} cannot be read ({cause}). Check the path."
     E452 = "[E452] The side of a photo for the segmenter must be a multiple of 16, not {size}."
+    E446 = (
+        "[E446] The pipeline has no tongue_encoder called {name!r}. Give a pipeline that has one."
+    )
+    E447 = "[E447] No photo in {path} has a label that the pipeline tells and a tongue to be seen."
+    E448 = "[E448] {name}: the target accuracy must be above 0 and below 1, not {value!r}."
+    E454 = (
+        "[E454] {path}: these heads were trained on other weights of the trunk. Give the trunk they "
+        "were trained with in [components.tongue_encoder.model], frozen."
+    )
     E453 = "[E453] The segmenter has no weights. Give a file in [components.tongue_encoder.model.segmenter]."
     # 5xx: command line
     E501 = "[E501] There is no file or folder '{path}'. Check the path."

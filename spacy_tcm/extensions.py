@@ -32,6 +32,8 @@ def install_extensions() -> None:
     ``doc._.annotated_labels``: on references, the labels the corpus annotates; None means all.
     ``doc._.tongue_labels``: on references, photo attribute -> value known to be true.
     ``span._.score``: probability of the entity, 0 to 1, or None.
+    ``span._.photo_gate``: how far the photo was let in at its tokens, from 0 (there is none) to 1,
+        or None.
     """
     for name in (
         "tongue_image",
@@ -45,5 +47,6 @@ def install_extensions() -> None:
             Doc.set_extension(name, default=None)
     if not Doc.has_extension("tongue"):
         Doc.set_extension("tongue", getter=_get_tongue, setter=_set_tongue)
-    if not Span.has_extension("score"):
-        Span.set_extension("score", default=None)
+    for name in ("score", "photo_gate"):
+        if not Span.has_extension(name):
+            Span.set_extension(name, default=None)

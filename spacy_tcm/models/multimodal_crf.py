@@ -1,11 +1,12 @@
 """The NER's Thinc model: docs -> emissions, with the CRF beside it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy
 from spacy.tokens import Doc
 from thinc.api import ArgsKwargs, Model, torch2xp, xp2torch
-from thinc.types import Floats2d, Floats3d
+from thinc.types import Floats1d, Floats2d, Floats3d
 
 from spacy_tcm.batching import MAX_PADDED, Stretch, cut_stretches, group_by_length
 from spacy_tcm.errors import Errors, ModelError
@@ -18,7 +19,19 @@ from spacy_tcm.types import TongueFeatures
 # around it: both forget what stands further off, a best path within an entity or two.
 LONGEST, CONTEXT = 2048, 128
 
-MultimodalModel = Model[list[Doc], list[Floats2d]]
+
+class Emissions(list[Floats2d]):
+    """(tokens, tags) per doc. gates: how far each token let the photo in, 0 to 1, (tokens,) per
+    doc, see `GatedCrossAttention`; empty in training."""
+
+    gates: list[Floats1d]
+
+    def __init__(self, arrays: Iterable[Floats2d], gates: Iterable[Floats1d] = ()):
+        super().__init__(arrays)
+        self.gates = list(gates)
+
+
+MultimodalModel = Model[list[Doc], Emissions]
 
 
 def build_multimodal_crf(
@@ -127,9 +140,9 @@ def _forward(model: MultimodalModel, docs: list[Doc], is_train: bool):
     if not is_train:
         return _predict(model, docs, vectors, lexicon, regions, present), lambda d_emissions: docs
     full = [i for i, doc in enumerate(docs) if len(doc)]
-    emissions = [ops.alloc2f(0, n_tags) for _ in docs]
+    emissions = Emissions(ops.alloc2f(0, n_tags) for _ in docs)
     if full:
-        padded, backprop_tagger = model.get_ref("tagger")(
+        (padded, _), backprop_tagger = model.get_ref("tagger")(
             (
                 pad(ops, [vectors[i] for i in full]),
                 [len(docs[i]) for i in full],
@@ -165,15 +178,17 @@ def _predict(
     lexicon: list[Floats2d],
     regions: Floats3d,
     present,
-) -> list[Floats2d]:
+) -> Emissions:
     """Emissions as by `_forward`; long docs in stretches, so that memory has a bound."""
-    ops = model.ops
-    emissions = [ops.alloc2f(len(doc), model.get_dim("nO")) for doc in docs]
+    ops, n_tags = model.ops, model.get_dim("nO")
+    emissions = Emissions(
+        (ops.alloc2f(len(doc), n_tags) for doc in docs), (ops.alloc1f(len(doc)) for doc in docs)
+    )
     parts = cut_long(docs)
     for group in group_by_length([part.end - part.start for _, part in parts], MAX_PADDED):
         some = [parts[g] for g in group]
         rows = [i for i, _ in some]
-        padded = model.get_ref("tagger").predict(
+        padded, gates = model.get_ref("tagger").predict(
             (
                 pad(ops, [vectors[i][part.start : part.end] for i, part in some]),
                 [part.end - part.start for _, part in some],
@@ -183,8 +198,9 @@ def _predict(
             )
         )
         for row, (i, part) in enumerate(some):
-            used = padded[row, part.first - part.start : part.last - part.start]
-            emissions[i][part.first : part.last] = used
+            used = slice(part.first - part.start, part.last - part.start)
+            emissions[i][part.first : part.last] = padded[row, used]
+            emissions.gates[i][part.first : part.last] = gates[row, used]
     return emissions
 
 
@@ -230,7 +246,7 @@ def _to_torch(model: Model, inputs, is_train: bool):
 
 
 def _from_torch(model: Model, inputs_outputs, is_train: bool):
-    _, emissions = inputs_outputs
+    _, (emissions, gates) = inputs_outputs
 
     def backprop(d):
         return ArgsKwargs(
@@ -238,4 +254,4 @@ def _from_torch(model: Model, inputs_outputs, is_train: bool):
             kwargs={"grad_tensors": (xp2torch(d, device=emissions.device),)},
         )
 
-    return torch2xp(emissions.detach()), backprop
+    return (torch2xp(emissions.detach()), torch2xp(gates)), backprop

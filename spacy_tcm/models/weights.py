@@ -65,9 +65,12 @@ def fingerprint(module: "torch.nn.Module") -> str:
     return digest.hexdigest()
 
 
-def write_module(module: "torch.nn.Module", path: Path, *, kind: str) -> None:
-    """Save one module, with its architecture, for :func:`read_module`."""
-    path.write_bytes(_to_safetensors(module, kind=kind))
+def write_module(
+    module: "torch.nn.Module", path: Path, *, kind: str, about: dict[str, Any] | None = None
+) -> None:
+    """Save one module, with its architecture, for :func:`read_module`. about: JSON-able, what else
+    is to be known of it, for :func:`read_about`."""
+    path.write_bytes(_to_safetensors(module, kind=kind, about=about))
 
 
 def read_module(path: Path, *, kind: str, build: Callable) -> "torch.nn.Module":
@@ -83,7 +86,18 @@ def read_module(path: Path, *, kind: str, build: Callable) -> "torch.nn.Module":
     return _from_safetensors(None, data, "cpu", kind=kind, build=build)
 
 
-def _to_safetensors(module: Any, *, kind: str) -> bytes:
+def read_about(path: Path) -> dict[str, Any]:
+    """What :func:`write_module` was told of a module that :func:`read_module` can read."""
+    return _read_header(path.read_bytes()).get("about", {})
+
+
+def _read_header(data: bytes) -> dict[str, Any]:
+    # Its length in 8 bytes, then JSON. https://github.com/huggingface/safetensors
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(json.loads(data[8 : 8 + size])["__metadata__"][_HEADER])
+
+
+def _to_safetensors(module: Any, *, kind: str, about: dict[str, Any] | None = None) -> bytes:
     from safetensors.torch import save
 
     if module is None:
@@ -91,6 +105,8 @@ def _to_safetensors(module: Any, *, kind: str) -> bytes:
     # Parametrised layers are stored under their raw parameters' names, as in state_dict().
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     header = {"kind": kind, "arch": module.arch.to_dict()}
+    if about is not None:
+        header["about"] = about
     return save(tensors, metadata={_HEADER: json.dumps(header)})
 
 
@@ -100,10 +116,8 @@ def _from_safetensors(
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    # The header: its length in 8 bytes, then JSON. https://github.com/huggingface/safetensors
     try:
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][_HEADER])
+        header = _read_header(data)
         tensors = load(bytes(data))
     except (SafetensorError, ValueError, KeyError, TypeError) as err:
         raise ModelError(Errors.E402.format(name=kind, error=type(err).__name__)) from None

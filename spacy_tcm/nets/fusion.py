@@ -48,17 +48,23 @@ class GatedCrossAttention(nn.Module):
         self.gate = nn.Linear(2 * arch.width, arch.width) if arch.gate else None
         self.null = nn.Parameter(torch.zeros(arch.width))
 
-    def forward(self, tokens: Tensor, regions: Tensor, present: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, regions: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """tokens: (batch, length, width). regions: (batch, regions, tongue).
-        present: (batch,) bool, whether there is a photo. RETURNS: like tokens."""
+        present: (batch,) bool, whether there is a photo.
+        RETURNS: like tokens; and how far the gate stood open, the mean over the width, 0 to 1,
+            (batch, length): 0 without a photo, 1 where there is no gate to close."""
         out = tokens + self.null
+        opened = tokens.new_zeros(tokens.shape[:2])
         if not present.any():
-            return out
+            return out, opened
+        rows = present.nonzero()[:, 0]
         t = tokens[present]
         c, _ = self.attention(t, regions[present], regions[present], need_weights=False)
+        g = t.new_ones(t.shape)
         if self.gate is not None:
-            c = torch.sigmoid(self.gate(torch.cat([t, c], -1))) * c
-        return out.index_put((present.nonzero()[:, 0],), t + c)
+            g = torch.sigmoid(self.gate(torch.cat([t, c], -1)))
+        opened = opened.index_put((rows,), g.detach().mean(-1))
+        return out.index_put((rows,), t + g * c), opened
 
 
 class BiLSTM(nn.Module):
@@ -103,10 +109,10 @@ class Tagger(nn.Module):
 
     def forward(
         self, tokens: Tensor, lengths: Tensor, lexicon: Tensor, regions: Tensor, present: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """tokens: (batch, length, width), padded. lengths: (batch,).
         lexicon: (batch, length, lexicon). regions, present: see :class:`GatedCrossAttention`.
-        RETURNS: emissions (batch, length, tags)."""
+        RETURNS: emissions (batch, length, tags); the gate, (batch, length), see there."""
         x = tokens
         if self.training and self.arch.token_dropout:
             kept = torch.rand(x.shape[:2], device=x.device) >= self.arch.token_dropout
@@ -114,5 +120,7 @@ class Tagger(nn.Module):
         if self.lexicon is not None:
             x = x + self.lexicon(lexicon)
         if self.fusion is not None:
-            x = self.fusion(x, regions, present)
-        return self.emit(self.drop(self.lstm(self.drop(x), lengths)))
+            x, opened = self.fusion(x, regions, present)
+        else:
+            opened = x.new_zeros(x.shape[:2])
+        return self.emit(self.drop(self.lstm(self.drop(x), lengths))), opened

@@ -17,22 +17,43 @@ N_STAGES = 3
 
 
 @dataclass(frozen=True)
+class HeadsArch:
+    """pooled: features of the trunk's maps. colours: colour statistics. n_values: number of values
+    of each attribute, in order; by_colour: whether it is told from the colour statistics or from
+    the trunk's maps. dropout, colour_dropout: of the features it is told from."""
+
+    pooled: int
+    colours: int
+    n_values: tuple[int, ...]
+    by_colour: tuple[bool, ...]
+    dropout: float = 0.0
+    colour_dropout: float = 0.0
+
+    to_dict = asdict
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "HeadsArch":
+        names = ("n_values", "by_colour")
+        return cls(**{**data, **{name: tuple(data[name]) for name in names}})
+
+    def count(self, by_colour: bool) -> int:
+        """How many values the attributes told from one kind of features have."""
+        pairs = zip(self.n_values, self.by_colour, strict=True)
+        return sum(n for n, kind in pairs if kind == by_colour)
+
+
+@dataclass(frozen=True)
 class TongueArch:
-    """trunk: its kind is told by its type. width: of a region vector. n_values: number of values
-    of each attribute, in order; by_colour: whether it is told from the colour statistics, of which
-    there are ``colours``, or from the trunk's maps. dropout, colour_dropout: of the features it is
-    told from. freeze_norm: keep batch-norm statistics and never train them. frozen: train nothing
-    of the trunk (both for published weights)."""
+    """trunk: its kind is told by its type. width: of a region vector. freeze_norm: keep batch-norm
+    statistics and never train them. frozen: train nothing of the trunk (both for published
+    weights). heads_frozen: train nothing of the heads."""
 
     trunk: ResNetArch | EfficientNetArch
     width: int
-    n_values: tuple[int, ...]
-    by_colour: tuple[bool, ...]
-    colours: int
-    dropout: float = 0.0
-    colour_dropout: float = 0.0
+    heads: HeadsArch
     freeze_norm: bool = False
     frozen: bool = False
+    heads_frozen: bool = False
 
     @property
     def kind(self) -> str:
@@ -47,14 +68,38 @@ class TongueArch:
         return cls(
             kind.from_dict(data["trunk"]),
             int(data["width"]),
-            tuple(int(n) for n in data["n_values"]),
-            tuple(bool(b) for b in data["by_colour"]),
-            int(data["colours"]),
-            float(data["dropout"]),
-            float(data["colour_dropout"]),
+            HeadsArch.from_dict(data["heads"]),
             bool(data["freeze_norm"]),
             bool(data["frozen"]),
+            bool(data["heads_frozen"]),
         )
+
+
+def pooled_size(trunk: ResNetArch | EfficientNetArch) -> int:
+    """How many features the attributes are told from, of a trunk's maps."""
+    stages = 1 if isinstance(trunk, ResNetArch) else N_STAGES
+    return 2 * sum(trunk.widths[-stages:])
+
+
+class Heads(nn.Module):
+    """What tells the attributes."""
+
+    def __init__(self, arch: HeadsArch):
+        super().__init__()
+        self.arch = arch
+        self.by_map = Head(arch.pooled, arch.count(False), arch.dropout)
+        self.by_colour = Head(arch.colours, arch.count(True), arch.colour_dropout)
+
+    def forward(self, pooled: Tensor, colours: Tensor) -> Tensor:
+        """pooled: (photos, features). colours: (photos, statistics). RETURNS: scores, unnormalised,
+        (photos, sum of n_values)."""
+        parts = {False: self.by_map(pooled), True: self.by_colour(colours)}
+        at = {False: 0, True: 0}
+        scores = [pooled[:, :0]]
+        for n_values, kind in zip(self.arch.n_values, self.arch.by_colour, strict=True):
+            scores.append(parts[kind][:, at[kind] : at[kind] + n_values])
+            at[kind] += n_values
+        return torch.cat(scores, 1)
 
 
 class TongueNet(nn.Module):
@@ -64,20 +109,17 @@ class TongueNet(nn.Module):
     def __init__(self, arch: TongueArch):
         super().__init__()
         self.arch = arch
-        widths = arch.trunk.widths
         self.trunk: nn.Module
         if isinstance(arch.trunk, ResNetArch):
             self.trunk = ResNet(arch.trunk)
-            described = widths[-1:]
         else:
             self.trunk = EfficientNet(arch.trunk)
-            described = widths[-N_STAGES:]
-        self.project = nn.Linear(widths[-1], arch.width)
-        self.by_map = Head(2 * sum(described), self._count(False), arch.dropout)
-        self.by_colour = Head(arch.colours, self._count(True), arch.colour_dropout)
+        self.project = nn.Linear(arch.trunk.widths[-1], arch.width)
+        self.heads = Heads(arch.heads)
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
         self.trunk.requires_grad_(not arch.frozen)
+        self.heads.requires_grad_(not arch.heads_frozen)
         self.train()  # a new module is in training: what is frozen must not be
 
     def train(self, mode: bool = True) -> "TongueNet":
@@ -86,6 +128,8 @@ class TongueNet(nn.Module):
             for module in self.trunk.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+        if self.arch.heads_frozen:
+            self.heads.eval()
         return self
 
     def forward(
@@ -116,19 +160,8 @@ class TongueNet(nn.Module):
         return maps[-1].flatten(2).transpose(1, 2), torch.cat(pooled, 1)
 
     def judge(self, maps: Tensor, pooled: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
-        """The heads, on what `look` returns."""
-        parts = {False: self.by_map(pooled), True: self.by_colour(colours)}
-        at = {False: 0, True: 0}
-        scores = [pooled[:, :0]]
-        for n_values, kind in zip(self.arch.n_values, self.arch.by_colour, strict=True):
-            scores.append(parts[kind][:, at[kind] : at[kind] + n_values])
-            at[kind] += n_values
-        return self.project(maps), torch.cat(scores, 1)
-
-    def _count(self, by_colour: bool) -> int:
-        """How many values the attributes told from one kind of features have."""
-        pairs = zip(self.arch.n_values, self.arch.by_colour, strict=True)
-        return sum(n for n, kind in pairs if kind == by_colour)
+        """Regions and scores, of what `look` returns."""
+        return self.project(maps), self.heads(pooled, colours)
 
 
 class Head(nn.Module):

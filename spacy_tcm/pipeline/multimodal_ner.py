@@ -19,7 +19,7 @@ from thinc.types import Floats2d, Floats3d
 from spacy_tcm.batching import MAX_PADDED, group_by_length
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
-from spacy_tcm.models.multimodal_crf import cut_long, pad
+from spacy_tcm.models.multimodal_crf import MultimodalModel, cut_long, pad
 from spacy_tcm.models.weights import get_module
 from spacy_tcm.pipeline.teachers import Teachers
 from spacy_tcm.tags import ALTERNATIVE, OUTSIDE, PREFIXES, spans_to_tags, tag_names, tags_to_spans
@@ -51,15 +51,15 @@ upstream = "*"
 
 _BIOES = {"L": "E", "U": "S"}
 
-# One entity: first token, end token, label, probability.
-Entity = tuple[int, int, str, float]
+# One entity: first token, end token, label, gate (the mean of its tokens'), probability.
+Entity = tuple[int, int, str, float, float]
 # The same with its probability at each of several temperatures.
-ScoredEntity = tuple[int, int, str, list[float]]
+ScoredEntity = tuple[int, int, str, float, list[float]]
 
 
 @Language.factory(
     "multimodal_ner",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.score"],
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.score", "span._.photo_gate"],
     default_config=DEFAULT_CONFIG,
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
@@ -83,6 +83,7 @@ class MultimodalNER(TrainablePipe):
     """BiLSTM-CRF over fused token vectors. Sets ``doc.ents``; ``span._.score`` is the posterior
     probability that just this entity, with this label, is there: exact under the model, and where
     the pipeline was calibrated, at the temperature that makes it agree with how often it is right.
+    ``span._.photo_gate`` is how far the gate of the cross-modal attention stood open at its tokens.
 
     Learns from partial annotation: where ``reference._.annotated_labels`` is a list, a token
     outside all entities may still be any label not in it; a token whose entity annotation is
@@ -92,7 +93,7 @@ class MultimodalNER(TrainablePipe):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model[list[Doc], list[Floats2d]],
+        model: MultimodalModel,
         name: str = "multimodal_ner",
         *,
         scorer: Callable | None = score_entities,
@@ -174,7 +175,7 @@ class MultimodalNER(TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
         return [
-            [(start, end, label, score) for start, end, label, (score,) in found]
+            [(start, end, label, gate, score) for start, end, label, gate, (score,) in found]
             for found in self.predict_at(docs, [self.temperature])
         ]
 
@@ -209,13 +210,14 @@ class MultimodalNER(TrainablePipe):
                 for start, end, label, scores in spans:
                     first, last = _trim(docs[i], part.start + start, part.start + end)
                     if first < last and part.first <= part.start + start < part.last:
-                        entities[i].append((first, last, label, scores))
+                        gate = float(emissions.gates[i][first:last].mean())
+                        entities[i].append((first, last, label, gate, scores))
         return [list(_without_overlap(found)) for found in entities]
 
     def _decode(
         self, emissions: list[Floats2d], temperatures: Sequence[float]
-    ) -> list[list[ScoredEntity]]:
-        """The entities of the best path of each, in one padded batch."""
+    ) -> list[list[tuple[int, int, str, list[float]]]]:
+        """The entities of the best path of each, without gates, in one padded batch."""
         padded, mask = self._to_torch(emissions)
         found = [tags_to_spans(path) for path in self._crf.decode(padded, mask)]
         runs = [
@@ -246,9 +248,10 @@ class MultimodalNER(TrainablePipe):
     def set_annotations(self, docs: Iterable[Doc], entities: list[list[Entity]]) -> None:
         for doc, found in zip(docs, entities, strict=True):
             spans = []
-            for start, end, label, score in found:
+            for start, end, label, gate, score in found:
                 span = Span(doc, start, end, label=label)
                 span._.score = score
+                span._.photo_gate = gate
                 spans.append(span)
             doc.set_ents(spans, default="outside")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -15,6 +16,7 @@ from thinc.types import Floats2d, Floats3d
 
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
+from spacy_tcm.models.tongue import read_heads, set_heads, write_heads
 from spacy_tcm.models.tongue_listener import TongueListener
 from spacy_tcm.tags import COLOUR_ATTRIBUTES, TONGUE_ATTRIBUTES
 from spacy_tcm.types import TongueFeatures
@@ -40,7 +42,7 @@ def make_tongue_encoder(
     nlp: Language, name: str, model: Model, abstain_below: float
 ) -> "TongueEncoder":
     """Factory ``tongue_encoder``. abstain_below: an attribute whose most probable value is less
-    probable than this is marked as abstained."""
+    probable than this is marked as abstained, unless `calibrate` has found bounds of their own."""
     return TongueEncoder(nlp.vocab, model, name, abstain_below=abstain_below)
 
 
@@ -64,7 +66,12 @@ class TongueEncoder(TrainablePipe):
         self.vocab = vocab
         self.model = model
         self.name = name
-        self.cfg: dict[str, Any] = {"abstain_below": abstain_below, "attributes": {}}
+        self.cfg: dict[str, Any] = {
+            "abstain_below": abstain_below,
+            "attributes": {},
+            "temperatures": {},
+            "bounds": {},
+        }
         self.listener_map: dict[str, list[TongueListener]] = {}
         self._pending: Callable[[], None] | None = None
 
@@ -72,6 +79,18 @@ class TongueEncoder(TrainablePipe):
     def attributes(self) -> dict[str, list[str]]:
         """Attribute -> its values, in the order of the network's scores."""
         return self.cfg["attributes"]
+
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """Attribute -> what its scores are divided by, so that its probabilities say how often it
+        is right; 1 until `training.calibration` has set it."""
+        return self.cfg.setdefault("temperatures", {})
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Attribute -> the probability below which it abstains; ``abstain_below`` until
+        `training.calibration` has set it."""
+        return self.cfg.setdefault("bounds", {})
 
     # Listeners: the protocol of spaCy's Tok2Vec.
 
@@ -119,23 +138,26 @@ class TongueEncoder(TrainablePipe):
                 "status": info.status,
                 "reasons": list(info.reasons),
                 "quality": dict(info.quality),
-                "attributes": self._describe(scores[i]) if ok else {},
+                "attributes": self.describe(scores[i]) if ok else {},
             }
 
-    def _describe(self, scores: Floats2d) -> dict[str, dict[str, Any]]:
+    def describe(self, scores: Floats2d) -> dict[str, dict[str, Any]]:
+        """The attributes of one photo, of its scores, (sum of values,)."""
         described = {}
-        for name, part in self._parts():
+        for name, part in self.parts():
             values = self.attributes[name]
-            p = _softmax(scores[part])
+            p = softmax(scores[part] / self.temperatures.get(name, 1.0))
             best = int(p.argmax())
+            bound = self.bounds.get(name, self.cfg["abstain_below"])
             described[name] = {
                 "value": values[best],
                 "probabilities": {v: float(x) for v, x in zip(values, p, strict=True)},
-                "abstained": bool(p[best] < self.cfg["abstain_below"]),
+                "abstained": bool(p[best] < bound),
             }
         return described
 
-    def _parts(self) -> Iterator[tuple[str, slice]]:
+    def parts(self) -> Iterator[tuple[str, slice]]:
+        """Attributes, each with its place among the scores."""
         at = 0
         for name, values in self.attributes.items():
             yield name, slice(at, at + len(values))
@@ -149,18 +171,37 @@ class TongueEncoder(TrainablePipe):
         *,
         nlp: Language | None = None,
         attributes: dict[str, list[str]] | None = None,
+        heads: str | None = None,
     ) -> None:
         """attributes: attribute -> values to tell apart; None takes the attributes that the
-        examples' ``tongue_labels`` mention, with all of their known values."""
+        examples' ``tongue_labels`` mention, with all of their known values.
+
+        heads: a file that :meth:`heads_to_disk` has written: attributes are told as by that
+            pipeline, and learned no further. RAISES ModelError: it cannot be used.
+        """
         validate_get_examples(get_examples, "TongueEncoder.initialize")
-        if attributes is None and not self.attributes:
+        trained = about = None
+        if heads is not None:
+            trained, about = read_heads(Path(heads))
+            attributes = about["attributes"]
+            self.cfg.update(temperatures=about["temperatures"], bounds=about["bounds"])
+        elif attributes is None and not self.attributes:
             attributes = _attributes_in(get_examples())
         if attributes is not None:
             self.cfg["attributes"] = {name: list(values) for name, values in attributes.items()}
         self.model.attrs["n_values"] = [len(v) for v in self.attributes.values()]
         self.model.attrs["by_colour"] = [name in COLOUR_ATTRIBUTES for name in self.attributes]
         sample = [example.predicted for example in islice(get_examples(), 10)]
+        self.model.attrs["heads_frozen"] = heads is not None
         self.model.initialize(X=sample)
+        if heads is not None and about is not None:
+            set_heads(self.model, trained, about, Path(heads))
+
+    def heads_to_disk(self, path: Path) -> None:
+        """Save what tells the attributes, a few kilobytes, for ``[initialize]`` of a pipeline with
+        the same frozen trunk."""
+        names = ("attributes", "temperatures", "bounds")
+        write_heads(self.model, path, {name: self.cfg.get(name, {}) for name in names})
 
     def update(
         self,
@@ -230,13 +271,13 @@ class TongueEncoder(TrainablePipe):
         loss, n_photos = 0.0, max(1, int(features.present.sum()))
         for i, example in enumerate(examples):
             labels = example.reference._.tongue_labels
-            if not labels or not features.present[i]:
+            if not labels or not features.present[i] or self.model.attrs["heads_frozen"]:
                 continue
-            for name, part in self._parts():
+            for name, part in self.parts():
                 if name not in labels:
                     continue
                 target = self._index(example, name, labels[name])
-                p = _softmax(scores[i, part])
+                p = softmax(scores[i, part])
                 loss -= float(numpy.log(p[target] + 1e-12))
                 gradient[i, part] = p
                 gradient[i, part.start + target] -= 1.0
@@ -274,7 +315,7 @@ class TongueEncoder(TrainablePipe):
         }
 
 
-def _softmax(x: Any) -> Any:
+def softmax(x: Any) -> Any:
     """(values,) -> (values,), summing to 1."""
     e = numpy.exp(x - x.max())
     return e / e.sum()

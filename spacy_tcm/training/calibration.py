@@ -71,7 +71,7 @@ def score_entities(
     for (doc, record), found in zip(pairs, entities, strict=True):
         annotated = record.get("labels")
         gold = {tuple(entity) for entity in record["entities"]}
-        for start, end, label, scores in found:
+        for start, end, label, _, scores in found:
             if annotated is None or label in annotated:
                 span = doc[start:end]
                 scored.append(scores)

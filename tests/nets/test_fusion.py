@@ -41,9 +41,9 @@ def test_bilstm_equals_torch_on_each_sequence():
 
 def test_padding_and_neighbours_change_nothing(tagger):
     b = batch()
-    together = tagger(**b)
+    together, gates = tagger(**b)
     for i, n in enumerate(b["lengths"]):
-        alone = tagger(
+        alone, gate = tagger(
             b["tokens"][i : i + 1, :n],
             b["lengths"][i : i + 1],
             b["lexicon"][i : i + 1, :n],
@@ -51,21 +51,24 @@ def test_padding_and_neighbours_change_nothing(tagger):
             b["present"][i : i + 1],
         )
         assert torch.allclose(together[i, :n], alone[0], atol=1e-6)
+        assert torch.allclose(gates[i, :n], gate[0], atol=1e-6)
 
 
 def test_without_photo_the_regions_do_not_matter(tagger):
     b = batch()
     b["present"] = torch.zeros(3, dtype=torch.bool)
-    one = tagger(**b)
+    one, gates = tagger(**b)
+    assert not gates.any()
     b["regions"] = torch.full_like(b["regions"], 99.0)
-    assert torch.equal(one, tagger(**b))
+    assert torch.equal(one, tagger(**b)[0])
 
 
 def test_with_photo_they_do(tagger):
     b = batch()
-    one = tagger(**b)
+    one, gates = tagger(**b)
+    assert ((gates > 0) & (gates < 1)).tolist() == [[True] * 6, [False] * 6, [True] * 6]
     b["regions"] = b["regions"] + 1
-    two = tagger(**b)
+    two, _ = tagger(**b)
     assert not torch.allclose(one[0], two[0])
     assert torch.equal(one[1, :1], two[1, :1])
 
@@ -75,8 +78,9 @@ def test_closed_gate_leaves_the_tokens(tagger):
     with torch.no_grad():
         tagger.fusion.gate.weight.zero_()
         tagger.fusion.gate.bias.fill_(-1e4)
-    fused = tagger.fusion(b["tokens"], b["regions"], b["present"])
+    fused, gates = tagger.fusion(b["tokens"], b["regions"], b["present"])
     assert torch.equal(fused[0], b["tokens"][0])
+    assert not gates.any()
 
 
 @pytest.mark.parametrize("heads", [4, 12])
@@ -84,7 +88,7 @@ def test_closed_gate_leaves_the_tokens(tagger):
 def test_gradients_reach_every_parameter(heads, gate):
     torch.manual_seed(0)
     tagger = Tagger(TaggerArch(12, 8, 6, 5, heads=heads, gate=gate, hidden=7, dropout=0.0))
-    tagger(**batch()).square().sum().backward()
+    tagger(**batch())[0].square().sum().backward()
     without = [n for n, p in tagger.named_parameters() if p.grad is None or not p.grad.any()]
     # Softmax ignores what is added to all keys alike, so this bias of torch's never learns.
     assert without in ([], ["fusion.attention.in_proj_bias"])
@@ -93,4 +97,4 @@ def test_gradients_reach_every_parameter(heads, gate):
 def test_text_only_without_lexicon():
     tagger = Tagger(TaggerArch(12, 0, 0, 5))
     b = batch()
-    assert tagger(**{**b, "lexicon": torch.zeros(3, 6, 0)}).shape == (3, 6, 5)
+    assert tagger(**{**b, "lexicon": torch.zeros(3, 6, 0)})[0].shape == (3, 6, 5)

@@ -73,7 +73,7 @@ def test_the_net_runs_once_for_all_temperatures(pipeline, monkeypatch):
     for i, temperature in enumerate(temperatures):
         ner.cfg["temperature"] = temperature
         expected = ner.predict(docs)
-        assert [[(*e[:3], e[3][i]) for e in some] for some in found] == expected
+        assert [[(*e[:4], e[4][i]) for e in some] for some in found] == expected
 
 
 def test_a_doubtful_temperature_is_said(pipeline, monkeypatch):

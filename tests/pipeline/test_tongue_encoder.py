@@ -260,3 +260,46 @@ def test_colours_come_from_colours_alone(photos):
     assert (before[:, :3] != other_colours[:, :3]).any()
     assert (before[:, :3] == other_pixels[:, :3]).all()
     assert (before[:, 3:] != other_pixels[:, 3:]).any()
+
+
+def test_heads_are_taken_over_and_learn_no_further(photos, tmp_path):
+    fix_random_seed(0)
+    nlp = spacy.blank("tcm")
+    first = nlp.add_pipe("tongue_encoder", config={"model": EFFICIENT})
+    examples = photo_examples(nlp, photos)
+    train(nlp, examples, steps=20)
+    first.cfg.update(temperatures={"body_color": 2.0}, bounds={"fissure": 1.01})
+    first.heads_to_disk(tmp_path / "heads.safetensors")
+    expected = [nlp(eg.predicted)._.tongue for eg in photo_examples(nlp, photos)]
+
+    again = spacy.blank("tcm")
+    pipe = again.add_pipe("tongue_encoder", config={"model": EFFICIENT})
+    settings = {"heads": str(tmp_path / "heads.safetensors")}
+    again.config["initialize"]["components"]["tongue_encoder"] = settings
+    examples = photo_examples(again, photos)
+    again.initialize(lambda: examples)
+    assert pipe.attributes == first.attributes
+    optimizer = again.resume_training()
+    losses = {}
+    for _ in range(3):
+        again.update(examples, sgd=optimizer, losses=losses)
+    assert losses == {"tongue_encoder": 0.0}
+    again.to_disk(tmp_path / "model")
+    for pipeline in (again, spacy.load(tmp_path / "model")):
+        found = [pipeline(eg.predicted)._.tongue for eg in photo_examples(pipeline, photos)]
+        assert found == expected
+    assert all(t["attributes"]["fissure"]["abstained"] for t in expected)
+
+
+def test_heads_of_another_trunk_are_refused(photos, tmp_path):
+    nlp = spacy.blank("tcm")
+    pipe = nlp.add_pipe("tongue_encoder", config={"model": EFFICIENT})
+    examples = photo_examples(nlp, photos)
+    nlp.initialize(lambda: examples)
+    pipe.heads_to_disk(tmp_path / "heads.safetensors")
+    other = spacy.blank("tcm")
+    other.add_pipe("tongue_encoder", config={"model": {**EFFICIENT, "weights": None}})
+    settings = {"heads": str(tmp_path / "heads.safetensors")}
+    other.config["initialize"]["components"]["tongue_encoder"] = settings
+    with pytest.raises(ModelError, match="E454"):
+        other.initialize(lambda: photo_examples(other, photos))

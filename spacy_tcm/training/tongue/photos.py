@@ -1,8 +1,10 @@
 """``spacy_tcm.TonguePhotoCorpus.v1``: labelled tongue photos as spaCy Examples, without text."""
 
 import csv
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from spacy.language import Language
 from spacy.training import Example
@@ -12,6 +14,7 @@ from spacy_tcm.extensions import install_extensions
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 RESERVED = ("image", "split")
+Part = Literal["all", "learned", "held_out"]
 
 
 def create_photo_corpus(
@@ -20,6 +23,8 @@ def create_photo_corpus(
     split: str | None = None,
     attributes: list[str] | None = None,
     limit: int = 0,
+    held_out: float = 0.0,
+    part: Part = "all",
 ) -> "TonguePhotoCorpus":
     """``spacy_tcm.TonguePhotoCorpus.v1`` for ``[corpora]``.
 
@@ -30,8 +35,11 @@ def create_photo_corpus(
     split: the value of ``split`` to read; None reads all.
     attributes: the columns to read; None: all but image and split.
     limit: the number of photos read; 0: all.
+    held_out: the share of the photos that is set apart, by the hash of their names.
+    part: "learned" reads all but those, "held_out" those alone.
+    RAISES RecordError: held_out is no share, or there is no such part.
     """
-    return TonguePhotoCorpus(labels, image_root, split, attributes, limit)
+    return TonguePhotoCorpus(labels, image_root, split, attributes, limit, held_out, part)
 
 
 class TonguePhotoCorpus:
@@ -44,12 +52,18 @@ class TonguePhotoCorpus:
         split: str | None = None,
         attributes: Sequence[str] | None = None,
         limit: int = 0,
+        held_out: float = 0.0,
+        part: Part = "all",
     ):
+        if not 0 <= held_out < 1 or part not in get_args(Part):
+            raise RecordError(Errors.E385.format(held_out=held_out, part=part))
         self.labels = Path(labels)
         self.image_root = self.labels.parent / "images" if image_root is None else Path(image_root)
         self.split = split
         self.attributes = attributes
         self.limit = limit
+        self.held_out = held_out
+        self.part = part
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         """RAISES RecordError: the file is missing or lacks a column, a photo is missing, or no
@@ -59,6 +73,9 @@ class TonguePhotoCorpus:
         for name, values in self._rows():
             if self.limit and n_read >= self.limit:
                 break
+            apart = is_held_out(name, self.held_out)
+            if self.part != "all" and apart != (self.part == "held_out"):
+                continue
             n_read += 1
             predicted, reference = nlp.make_doc(""), nlp.make_doc("")
             for doc in (predicted, reference):
@@ -91,3 +108,9 @@ class TonguePhotoCorpus:
         if found is None:
             raise RecordError(Errors.E384.format(path=self.labels, name=name, root=self.image_root))
         return str(found)
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether a photo of that name is kept for evaluation: by its hash, the same everywhere."""
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return number / 2**64 < share

@@ -1,7 +1,6 @@
 """Train the net that finds the tongue, on photos with masks."""
 
 import csv
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from spacy_tcm.errors import Errors, RecordError
 from spacy_tcm.images.load import load_tongue_image
 from spacy_tcm.nets.segment import SegmentArch, SegmentNet
 from spacy_tcm.training.tongue.augment import PhotoAugmenter
+from spacy_tcm.training.tongue.photos import is_held_out
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 EVALUATION_BATCH = 32
@@ -99,12 +99,6 @@ def read_trunk(path: Path) -> dict[str, Tensor]:
         return {name: tensor.float() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError):
         raise RecordError(Errors.E377.format(path=path)) from None
-
-
-def is_held_out(name: str, share: float) -> bool:
-    """Whether a photo of that name is kept for evaluation: by its hash, the same everywhere."""
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    return number / 2**64 < share
 
 
 def train_segmenter(

@@ -64,3 +64,23 @@ def test_errors_name_the_cause(folder, settings, code):
 def test_missing_table(tmp_path):
     with pytest.raises(RecordError, match=r"E381.*labels\.csv"):
         read(tmp_path)
+
+
+def test_held_out_and_learned_are_all_once(folder):
+    rows = "".join(f"a{n},light,,train\n" for n in range(40))
+    (folder / "labels.csv").write_text("image,body_color,fissure,split\n" + rows, encoding="utf8")
+    for n in range(40):
+        Image.new("RGB", (4, 4)).save(folder / "images" / f"a{n}.jpg")
+    parts = {
+        part: {e.predicted._.record_id for e in read(folder, held_out=0.3, part=part)}
+        for part in ("learned", "held_out", "all")
+    }
+    assert parts["learned"] | parts["held_out"] == parts["all"]
+    assert not parts["learned"] & parts["held_out"]
+    assert 4 < len(parts["held_out"]) < 20
+
+
+@pytest.mark.parametrize("settings", [{"held_out": 1.0}, {"part": "some"}])
+def test_impossible_parts(folder, settings):
+    with pytest.raises(RecordError, match="E385"):
+        read(folder, **settings)
