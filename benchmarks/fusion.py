@@ -59,7 +59,7 @@ def pair(
         agree = generator.random() >= 0.2
         photo = draw(photos, values, grammar, generator, agree=agree) if values else None
         kept = {k: v for k, v in record.items() if k not in ("image", "tongue")}
-        paired.append(kept if photo is None else {**kept, "image": photo["image"]})
+        paired.append(kept if photo is None else {**kept, "image": Path(photo["image"]).name})
     return paired
 
 

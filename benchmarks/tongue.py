@@ -1,12 +1,13 @@
 """Attributes of real tongue photos: ours beside baselines, and under other lights and cameras.
 
-    python benchmarks/tongue.py OUT.json PHOTOS_DIR [--seeds 0 1 2] [--steps N]
+    python benchmarks/tongue.py OUT.json PHOTOS_DIR [--seeds 0 1 2] [--steps N] [--keep DIR]
 
 PHOTOS_DIR: holds labels.csv (image, one column per attribute, split) and images/; it is no part of
 this repository. Everything is trained on the split "train", nothing is chosen on "dev", which is
 scored, as it is and changed. Of "train", ours leaves out the share that the config holds out and is
 calibrated on it; the baselines learn from all. Baselines: the most frequent value; logistic
-regression on Lab statistics of five zones of the tongue, in the light that the photo has.
+regression on Lab statistics of five zones of the tongue, in the light that the photo has. --keep:
+where the calibrated pipelines go.
 """
 
 import argparse
@@ -199,6 +200,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int)
     parser.add_argument("--limit", type=int, help="Photos of each split, for a trial.")
+    parser.add_argument("--keep", type=Path, help="Folder for the pipelines.")
     args = parser.parse_args()
     if not (args.photos / "labels.csv").is_file():
         raise SystemExit(f"Skipped: there is no labels.csv in {args.photos}.")
@@ -231,6 +233,8 @@ def main() -> None:
             encoder = nlp.get_pipe("tongue_encoder")
             before = predict(encoder, changed[PLAIN])
             fitted[row].append(calibrate(nlp, args.photos))
+            if args.keep and row == OURS:
+                nlp.to_disk(args.keep / f"seed{seed}")
             predicted = {change: predict(encoder, photos) for change, photos in changed.items()}
             runs.append(
                 {

@@ -299,12 +299,18 @@ def _stack(photos: list[Photo], device: Any) -> tuple[Any, Any]:
 
 
 def _from_torch(model: Model, inputs_outputs, is_train: bool):
+    import torch
+
     _, (regions, scores) = inputs_outputs
 
     def backprop(d):
-        pairs = zip((regions, scores), d, strict=True)
-        learned = [(out, xp2torch(x, device=out.device)) for out, x in pairs if out.requires_grad]
-        outputs, gradients = zip(*learned, strict=True)
+        # Without listeners nothing comes back for the regions; frozen heads want nothing.
+        pairs = [
+            (out, xp2torch(x, device=out.device))
+            for out, x in zip((regions, scores), d, strict=True)
+            if out.requires_grad and x.any()
+        ] or [(regions, torch.zeros_like(regions))]
+        outputs, gradients = zip(*pairs, strict=True)
         return ArgsKwargs(args=(outputs,), kwargs={"grad_tensors": gradients})
 
     return (torch2xp(regions.detach()), torch2xp(scores.detach())), backprop
