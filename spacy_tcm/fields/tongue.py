@@ -89,6 +89,8 @@ class TongueGrammar:
 
     def _compile(self) -> None:
         data = self.data
+        if any(len(c) != 1 for pair in data["same_characters"].items() for c in pair):
+            raise ValueError("same_characters must map single characters, or offsets would shift")
         self._same = str.maketrans(data["same_characters"])
         self._part_of = {field: part for part, ids in data["parts"].items() for field in ids}
         roles: dict[str, str] = {}
