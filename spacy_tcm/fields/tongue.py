@@ -196,7 +196,8 @@ class _Reader:
         if len(gap) > _NEAR:
             self.context, self.past, self.negated = BODY, False, False
             self.clause += 1
-            lead = max(start - _NEAR, *(self.text.rfind(c, 0, start) + 1 for c in "，,；;。：:\n"))
+            clauses = (self.text.rfind(c, start - _NEAR, start) + 1 for c in "，,；;。：:\n")
+            lead = max(start - _NEAR, *clauses)
         self._scan(min(lead, start), start, entity=None)
         self._scan(max(start, self.at), end, entity=(start, end))
         after = self.grammar._patterns[self.context].match(self.text, end)
