@@ -357,6 +357,11 @@ class Errors:
         "were trained with in [components.tongue_encoder.model], frozen."
     )
     E453 = "[E453] The segmenter has no weights. Give a file in [components.tongue_encoder.model.segmenter]."
+    E461 = (
+        "[E461] {path}: the tongue grammar cannot be used ({cause}). Correct it; the README beside "
+        "spacy_tcm/resources/tongue.json describes its keys."
+    )
+    E462 = "[E462] {name}: conflict_below must be a number from 0 to 1, not {value!r}. Correct the config."
     # 5xx: command line
     E501 = "[E501] There is no file or folder '{path}'. Check the path."
     E502 = (

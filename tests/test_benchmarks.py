@@ -21,14 +21,15 @@ def modules():
         import corpora
         import ensemble
         import ner
+        import tongue_fields
 
-        yield ner, corpora, ensemble
+        yield ner, corpora, ensemble, tongue_fields
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
 
 
 def test_rows_of_entity_scores(modules, tmp_path):
-    ner, _, _ = modules
+    ner, _, _, _ = modules
     train = tmp_path / "train.jsonl"
     train.write_text('{"id": "a", "text": "便血", "entities": []}\n', encoding="utf8")
     for name, row in ner.ROWS.items():
@@ -45,14 +46,14 @@ def test_rows_of_entity_scores(modules, tmp_path):
 
 
 def test_mean_and_deviation(modules):
-    ner, _, _ = modules
+    ner, _, _, _ = modules
     assert ner.mean_sd([0.1, 0.3]) == {"mean": 0.2, "sd": pytest.approx(0.02**0.5)}
     assert ner.mean_sd([0.1, None]) == {"mean": 0.1, "sd": None}
     assert ner.mean_sd([None]) == {"mean": None, "sd": None}
 
 
 def test_scores_by_labels_of_another_corpus(modules):
-    _, corpora, _ = modules
+    _, corpora, _, _ = modules
     nlp = spacy.blank("zh")
     ruler = nlp.add_pipe("entity_ruler")
     found = {"头痛": "SYMPTOM", "黄芪": "HERB", "面黄": "SIGN", "三天": "TIME", "便血": "SIGN"}
@@ -68,7 +69,7 @@ def test_scores_by_labels_of_another_corpus(modules):
 
 
 def test_an_ensemble_finds_the_best_legal_path(modules, tmp_path, monkeypatch):
-    _, _, ensemble = modules
+    _, _, ensemble, _ = modules
     nlp = spacy.blank("tcm")
     ner = nlp.add_pipe("multimodal_ner", config={"model": {"tongue": None}})
     ner.add_label("SYMPTOM")
@@ -94,8 +95,25 @@ def test_an_ensemble_finds_the_best_legal_path(modules, tmp_path, monkeypatch):
 
 
 def test_label_maps(modules):
-    _, corpora, _ = modules
+    _, corpora, _, _ = modules
     maps = corpora.read_maps()
     assert set(maps) == set(corpora.OTHERS)
     assert maps["tcm_web"]["HER"] == {"HERB"}
     assert "Person" not in maps["tcm_web"]
+
+
+def test_scores_of_tongue_fields(modules):
+    _, _, _, tongue_fields = modules
+    record = {"meta": {"tongue": {"舌色": ["淡白", "红"], "苔色": []}}}
+    gold = tongue_fields.gold_values(record)
+    assert gold == {("舌象.舌色", "淡白"), ("舌象.舌色", "红")}
+    found = {("舌象.舌色", "红"), ("舌象.苔色", "白")}
+    scores = tongue_fields.score([(gold, found), (set(), set())], ["舌象.舌色", "舌象.苔色"])
+    assert (scores["all"]["gold"], scores["all"]["predicted"], scores["all"]["correct"]) == (
+        2,
+        2,
+        1,
+    )
+    assert scores["all"]["records_all_right"] == 0.5
+    assert (scores["舌象.舌色"]["precision"], scores["舌象.舌色"]["recall"]) == (1, 0.5)
+    assert (scores["舌象.苔色"]["precision"], scores["舌象.苔色"]["recall"]) == (0, None)

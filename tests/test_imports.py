@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parents[1]
 # A module imports from its own row and the rows above, never from below.
 LAYERS = (
     ("errors", "types", "extensions", "tags"),
-    ("lexicon", "tokenizer", "language", "images", "batching"),
+    ("lexicon", "tokenizer", "language", "images", "batching", "fields"),
     ("nets",),
     ("models",),
     ("pipeline",),

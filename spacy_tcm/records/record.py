@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 
 from spacy_tcm.extensions import install_extensions
 
-SCHEMA_VERSION = "0.1"
+SCHEMA_VERSION = "0.2"
 
 
 def make_record(doc: Doc) -> dict[str, Any]:
@@ -16,10 +16,12 @@ def make_record(doc: Doc) -> dict[str, Any]:
 
     RETURNS: ``schema_version``; ``id`` (``doc._.record_id``, may be None); ``text``; ``entities``,
         a list of ``{"start", "end", "label", "text", "score"}`` in order, with character
-        offsets (end exclusive) and the probability, 0 to 1, or None; ``tongue`` (``doc._.tongue``).
+        offsets (end exclusive) and the probability, 0 to 1, or None; ``tongue`` (``doc._.tongue``);
+        ``fields`` and ``conflicts`` (``doc._.fields``, ``doc._.conflicts``), empty where the
+        component ``tcm_fields`` found none or did not run.
         Only dicts with string keys, lists, strings, numbers, bools and None; later versions add
         keys.
-    RAISES TypeError: ``doc._.tongue`` holds something else.
+    RAISES TypeError: ``doc._.tongue`` or another of these holds something else.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -36,6 +38,8 @@ def make_record(doc: Doc) -> dict[str, Any]:
             for ent in doc.ents
         ],
         "tongue": _plain(doc._.tongue),
+        "fields": _plain(doc._.fields),
+        "conflicts": _plain(doc._.conflicts),
     }
 
 

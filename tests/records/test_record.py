@@ -16,7 +16,7 @@ def test_record_of_a_doc(nlp):
     assert record == make_record(doc)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record == {
-        "schema_version": "0.1",
+        "schema_version": "0.2",
         "id": "7",
         "text": "便血，舌红",
         "entities": [
@@ -24,6 +24,8 @@ def test_record_of_a_doc(nlp):
             {"start": 3, "end": 5, "label": "TONGUE", "text": "舌红", "score": None},
         ],
         "tongue": {"status": "none", "reasons": [], "quality": {}, "attributes": {}},
+        "fields": {},
+        "conflicts": [],
     }
 
 
