@@ -5,9 +5,9 @@
 CORPUS_DIR: made by `spacy project run render`. PHOTOS_DIR: holds labels.csv and images/, no part of
 this repository. TONGUE_MODEL: trained tongue pipelines, one a seed (`tongue.py --keep`). --ner: a
 trained pipeline with a multimodal_ner, whose entities are used beside the annotated ones. The bound
-of the flag is chosen on train records with photos of "train" that were held out of training; figures
-are of dev records with photos of "dev". Each record meets ten photos an attribute, of which two do
-not have what it says.
+of the flag is chosen on train records with photos of "train" that were held out of training;
+figures are of dev records with photos of "dev". Each record meets ten photos an attribute, of which
+two do not show what it says.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def make_cases(
     generator, cases = random.Random(seed), []
     for record in records:
         values = record_values(record, grammar)
-        for name, entry in grammar.photo.items():
+        for name in grammar.photo:
             told = [(photo, fits(photo, values, grammar).get(name)) for photo in photos]
             for agree, count in (
                 (True, PER_RECORD - DISAGREEING),

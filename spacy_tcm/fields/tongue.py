@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,6 +171,12 @@ class TongueGrammar:
                     "end": end,
                 }
         return TongueReading(fields, denied)
+
+
+@cache
+def read_photo_map() -> dict[str, dict[str, Any]]:
+    """`TongueGrammar.photo` of the package's own grammar."""
+    return TongueGrammar.from_path().photo
 
 
 class _Reader:

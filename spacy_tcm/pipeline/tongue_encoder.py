@@ -16,6 +16,7 @@ from thinc.types import Floats2d, Floats3d
 
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
+from spacy_tcm.fields.tongue import read_photo_map
 from spacy_tcm.models.tongue import read_heads, set_heads, write_heads
 from spacy_tcm.models.tongue_listener import TongueListener
 from spacy_tcm.tags import COLOUR_ATTRIBUTES, TONGUE_ATTRIBUTES
@@ -49,6 +50,10 @@ def make_tongue_encoder(
 class TongueEncoder(TrainablePipe):
     """Reads ``doc._.tongue_image``; writes ``doc._.tongue`` and, for listeners,
     ``doc._.tongue_data``.
+
+    ``doc._.tongue["attributes"]``: name -> ``value``, the most probable; ``term``, the word of the
+    typed fields for it, or None where it is none (no fissure); ``probabilities`` by value; and
+    ``abstained``, true where it is too uncertain to be used.
 
     Learns from its listeners' gradients and from ``reference._.tongue_labels`` (attribute ->
     value); an attribute that is not there is unknown, never absent.
@@ -151,10 +156,16 @@ class TongueEncoder(TrainablePipe):
             bound = self.bounds.get(name, self.cfg["abstain_below"])
             described[name] = {
                 "value": values[best],
+                "term": self._term(name, values[best]),
                 "probabilities": {v: float(x) for v, x in zip(values, p, strict=True)},
                 "abstained": bool(p[best] < bound),
             }
         return described
+
+    def _term(self, attribute: str, value: str) -> str | None:
+        """The word of `fields.json` for what is seen, the usual one if there are several."""
+        words = read_photo_map().get(attribute, {}).get("values", {})
+        return next(iter(words.get(value, ())), None)
 
     def parts(self) -> Iterator[tuple[str, slice]]:
         """Attributes, each with its place among the scores."""

@@ -15,8 +15,9 @@ def make_record(doc: Doc) -> dict[str, Any]:
     """Assemble what the pipeline found.
 
     RETURNS: ``schema_version``; ``id`` (``doc._.record_id``, may be None); ``text``; ``entities``,
-        a list of ``{"start", "end", "label", "text", "score"}`` in order, with character
-        offsets (end exclusive) and the probability, 0 to 1, or None; ``tongue`` (``doc._.tongue``);
+        a list of ``{"start", "end", "label", "text", "score", "photo_gate"}`` in order, with
+        character offsets (end exclusive), the probability, and how far the photo was let in, both
+        0 to 1 or None; ``tongue`` (``doc._.tongue``);
         ``fields`` and ``conflicts`` (``doc._.fields``, ``doc._.conflicts``), empty where the
         component ``tcm_fields`` found none or did not run.
         Only dicts with string keys, lists, strings, numbers, bools and None; later versions add
@@ -34,6 +35,7 @@ def make_record(doc: Doc) -> dict[str, Any]:
                 "label": ent.label_,
                 "text": ent.text,
                 "score": _plain(ent._.score),
+                "photo_gate": _plain(ent._.photo_gate),
             }
             for ent in doc.ents
         ],

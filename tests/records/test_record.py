@@ -12,6 +12,7 @@ def test_record_of_a_doc(nlp):
     doc = nlp("便血，舌红")
     doc._.record_id = "7"
     doc.ents[0]._.score = numpy.float32(0.876543)
+    doc.ents[0]._.photo_gate = numpy.float32(0.25)
     record = doc._.record
     assert record == make_record(doc)
     assert json.loads(json.dumps(record, allow_nan=False)) == record
@@ -20,8 +21,22 @@ def test_record_of_a_doc(nlp):
         "id": "7",
         "text": "便血，舌红",
         "entities": [
-            {"start": 0, "end": 2, "label": "SYMPTOM", "text": "便血", "score": 0.8765},
-            {"start": 3, "end": 5, "label": "TONGUE", "text": "舌红", "score": None},
+            {
+                "start": 0,
+                "end": 2,
+                "label": "SYMPTOM",
+                "text": "便血",
+                "score": 0.8765,
+                "photo_gate": 0.25,
+            },
+            {
+                "start": 3,
+                "end": 5,
+                "label": "TONGUE",
+                "text": "舌红",
+                "score": None,
+                "photo_gate": None,
+            },
         ],
         "tongue": {"status": "none", "reasons": [], "quality": {}, "attributes": {}},
         "fields": {},
