@@ -26,6 +26,7 @@ def install_extensions() -> None:
     ``doc._.tongue_image``: the photo (path, encoded bytes or uint8 H x W x 3 RGB array) or None.
     ``doc._.tongue``: dict with ``status``, ``reasons``, ``quality``, ``attributes``.
     ``doc._.tongue_data``: float32 array (regions, width) for listeners, or None.
+    ``doc._.tongue_heat``: where in the photo attributes were seen, see ``tongue_encoder``, or None.
     ``doc._.lexicon_matches``: list of [start, end, category] (characters), or None if the Doc was
         not made by the ``LexiconTokenizer``.
     ``doc._.record_id``: the id of the record, or None.
@@ -36,6 +37,7 @@ def install_extensions() -> None:
     for name in (
         "tongue_image",
         "tongue_data",
+        "tongue_heat",
         "lexicon_matches",
         "record_id",
         "annotated_labels",

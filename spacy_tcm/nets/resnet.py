@@ -84,6 +84,10 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def last_stage(self) -> nn.Module:
+        return getattr(self, f"layer{self.n_stages}")
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.bn1(self.conv1(x)).relu())
         for i in range(self.n_stages):
