@@ -27,8 +27,9 @@ def draw_heat(
     from matplotlib import colormaps
     from scipy import ndimage
 
-    colours = 255 * colormaps["viridis"](heat)[..., :3]
-    opacity = OPACITY * (heat / 255)[..., None]
+    shown = numpy.sqrt(heat / 255)  # what is faint is seen beside a single hot spot
+    colours = 255 * colormaps["viridis"](shown)[..., :3]
+    opacity = OPACITY * shown[..., None]
     picture = (photo * (1 - opacity) + colours * opacity + 0.5).astype("uint8")
     picture[mask & ~ndimage.binary_erosion(mask)] = 255
     return picture

@@ -131,8 +131,8 @@ class EfficientNet(nn.Module):
         self.blocks = nn.Sequential(*stages)
 
     @property
-    def last_stage(self) -> nn.Module:
-        return self.blocks[-1]
+    def stages(self) -> list[nn.Module]:
+        return list(self.blocks)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = (x - PIXEL_MEAN) / PIXEL_SCALE

@@ -85,11 +85,11 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @property
-    def last_stage(self) -> nn.Module:
-        return getattr(self, f"layer{self.n_stages}")
+    def stages(self) -> list[nn.Module]:
+        return [getattr(self, f"layer{i + 1}") for i in range(self.n_stages)]
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.bn1(self.conv1(x)).relu())
-        for i in range(self.n_stages):
-            x = getattr(self, f"layer{i + 1}")(x)
+        for stage in self.stages:
+            x = stage(x)
         return x

@@ -65,7 +65,7 @@ class TongueNet(nn.Module):
         super().__init__()
         self.arch = arch
         widths = arch.trunk.widths
-        self.trunk: nn.Module
+        self.trunk: ResNet | EfficientNet
         if isinstance(arch.trunk, ResNetArch):
             self.trunk = ResNet(arch.trunk)
             described = widths[-1:]
@@ -79,6 +79,12 @@ class TongueNet(nn.Module):
         self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
         self.trunk.requires_grad_(not arch.frozen)
         self.train()  # a new module is in training: what is frozen must not be
+
+    @property
+    def described(self) -> list[nn.Module]:
+        """The stages of the trunk that attributes are told from."""
+        n_stages = 1 if isinstance(self.trunk, ResNet) else N_STAGES
+        return self.trunk.stages[-n_stages:]
 
     def train(self, mode: bool = True) -> "TongueNet":
         super().train(mode)
