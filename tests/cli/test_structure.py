@@ -328,7 +328,7 @@ def test_nothing_of_a_photo_leaves_but_its_pixels(tongue_model, ward, options):
     assert {name for name in found if name.endswith(".jpg")} == pictures
     assert sum(name.endswith("picture") for name in found) == bool(pictures)
     for name, data in found.items():
-        for secret in (b"Exif", PLACE, TAKEN, "张三".encode(), "\\u5f20".encode(), b"_000"):
+        for secret in (b"Exif", PLACE, TAKEN, "张三".encode(), b"\\u5f20", b"_000"):
             assert secret not in data, name
     assert "张三" not in result.output
 
@@ -340,12 +340,13 @@ def test_crop_only_keeps_the_tongue_alone(tongue_model, ward):
     (whole,) = (out / "photos").iterdir()
     with Image.open(whole) as photo:
         assert photo.size == (360, 180)
+        assert abs(numpy.asarray(photo)[[0, -1]].astype(int) - 127).max() > 60
     assert run(ward / "a.jsonl", *arguments, "--crop-only", "--n-process", 2).exit_code == 0
     assert [path.name for path in (out / "photos").iterdir()] == [whole.name]
     with Image.open(whole) as crop:
         assert crop.size == (64, 64)
         border = numpy.asarray(crop)[[0, -1]].astype(int)
-    assert abs(border - 127).max() < 6, "grey around the tongue, but for what JPEG loses"
+    assert abs(border - 127).max() < 30, "grey around the tongue, but for what JPEG loses"
     assert run(ward / "a.jsonl", *arguments).exit_code == 0
     assert not (out / "photos").exists()
 
