@@ -76,12 +76,12 @@ class Errors:
     E220 = "[E220] Unknown reason {reason!r}. Known reasons: {known}."
     E221 = "[E221] An image path must be a string, not {kind}. Correct the record's 'image'."
     E222 = (
-        "[E222] Image path {path} is not a plain relative path. Give it relative to the image "
+        "[E222] The image path is not a plain relative path. Give it relative to the image "
         "root, with '/', without '..', drive letter or leading '/'."
     )
-    E223 = "[E223] Image path {path} is no valid path on this system. Rename the file."
+    E223 = "[E223] The image path is no valid path on this system. Rename the file."
     E224 = (
-        "[E224] Image path {path} leads out of the image root. Copy the file below the root "
+        "[E224] The image path leads out of the image root. Copy the file below the root "
         "instead of linking to it."
     )
     E231 = "[E231] To draw a tongue takes the attributes {expected}, not {found}. Correct them."
@@ -362,6 +362,14 @@ class Errors:
         "spacy_tcm/resources/tongue.json describes its keys."
     )
     E462 = "[E462] {name}: conflict_below must be a number from 0 to 1, not {value!r}. Correct the config."
+    E463 = (
+        "[E463] Heat maps need the package '{name}', which is not installed. Install "
+        "spacy-tcm[train], or switch heat_maps of the tongue encoder off."
+    )
+    E464 = (
+        "[E464] crop_only needs a tongue encoder that finds the tongue, and {name!r} takes the whole "
+        "photo. Train one with [components.{name}.model.segmenter], or switch crop_only off."
+    )
     # 5xx: command line
     E501 = "[E501] There is no file or folder '{path}'. Check the path."
     E502 = (
@@ -379,6 +387,14 @@ class Errors:
         "would be read as input or written over it. Choose another --out."
     )
     E506 = "[E506] The output folder '{out}' cannot be written: {cause}. Choose another --out."
+    E507 = (
+        "[E507] The image folder '{images}' lies in the output folder '{out}', so photos could be "
+        "replaced by results. Choose another --out."
+    )
+    E508 = (
+        "[E508] {option} needs a tongue_encoder, which the pipeline '{model}' does not have. Choose "
+        "another --model, or leave the option out."
+    )
     E510 = "[E510] The file cannot be read: {error}. Check that it exists and may be read."
     E511 = "[E511] Not valid JSON ({cause}). Each line must be one JSON object."
     E512 = (

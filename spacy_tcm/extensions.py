@@ -47,6 +47,7 @@ def install_extensions() -> None:
         and more: see ``TCMFields``; empty where the component ``tcm_fields`` did not run.
     ``doc._.conflicts``: list of dicts, where photo and text disagree: see there; may be empty.
     ``doc._.tongue_data``: float32 array (regions, width) for listeners, or None.
+    ``doc._.tongue_heat``: where in the photo attributes were seen, see ``tongue_encoder``, or None.
     ``doc._.lexicon_matches``: list of [start, end, category] (characters), or None if the Doc was
         not made by the ``LexiconTokenizer``.
     ``doc._.record_id``: the id of the record, or None.
@@ -59,6 +60,7 @@ def install_extensions() -> None:
     for name in (
         "tongue_image",
         "tongue_data",
+        "tongue_heat",
         "lexicon_matches",
         "record_id",
         "annotated_labels",

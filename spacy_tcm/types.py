@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy
 from numpy.typing import NDArray
@@ -33,10 +33,11 @@ class TongueFeatures:
     """One batch of photos as numbers. Rows of docs without a usable photo are zero and unused.
 
     regions: (docs, regions, width). present: (docs,) bool. scores: (docs, sum of attribute
-    values), unnormalised. info: one per doc.
+    values), unnormalised. info, photos (`spacy_tcm.models.photos.Photo`): one per doc.
     """
 
     regions: Floats3d
     present: NDArray[numpy.bool_]
     scores: Floats2d
     info: Sequence[PhotoInfo]
+    photos: Sequence[Any] = ()

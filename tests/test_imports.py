@@ -32,6 +32,7 @@ LAYERS = (
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 TORCH = {
+    "captum",
     "torch",
     "torchvision",
     "torchcrf",

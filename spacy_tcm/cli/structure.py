@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from spacy.language import Language
 from tqdm import tqdm
 
 from spacy_tcm.cli._common import limit_threads, load_pipeline
-from spacy_tcm.errors import Errors, RecordError, TCMError
+from spacy_tcm.errors import Errors, ModelError, RecordError, TCMError
 
 
 def structure(
@@ -24,6 +25,21 @@ def structure(
         str, typer.Option("--model", "-m", help="Installed pipeline, or folder of one.")
     ] = "tcm_multimodal",
     html: Annotated[bool, typer.Option("--html", help="Also write page.html to look at.")] = False,
+    heat_maps: Annotated[
+        bool,
+        typer.Option("--heat-maps", help="Tell and draw where in the photo attributes were seen."),
+    ] = False,
+    crop_only: Annotated[
+        bool,
+        typer.Option("--crop-only", help="Of photos, keep no more than the tongue, cut out."),
+    ] = False,
+    keep_image_names: Annotated[
+        bool,
+        typer.Option(
+            "--keep-image-names",
+            help="Name photos as their files, which may tell the patient's name. Default: a hash.",
+        ),
+    ] = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Records at a time. Default: the pipeline's.")
     ] = None,
@@ -51,13 +67,15 @@ def structure(
     """Turn clinical notes and tongue photos into structured records.
 
     Writes records.jsonl (one JSON object per record, in order), errors.jsonl, warnings.jsonl and
-    summary.json, in place of those of an earlier run. Exit code: 0 all went well, 1 some records
-    failed (the results are there), 2 the job could not start.
+    summary.json, in place of those of an earlier run; with --html or --crop-only also photos/, with
+    --heat-maps also heat_maps/: pixels alone, no file name, date or place. Exit code: 0 all went
+    well, 1 some records failed (the results are there), 2 the job could not start.
     """
     limit_threads(n_process)
     from spacy_tcm.records.inputs import InputOptions, count_inputs, find_files, read_inputs
     from spacy_tcm.records.job import annotate, write_results
     from spacy_tcm.records.page import count_pages, remove_pages, write_pages
+    from spacy_tcm.records.pictures import Pictures
     from spacy_tcm.records.terminal import format_summary
 
     options = InputOptions(images, text_field, id_field, image_field, records_per_line)
@@ -65,6 +83,7 @@ def structure(
         left_out = find_files(input_path)[1]
         _check_folders(input_path, images, out)
         nlp = load_pipeline(model)
+        _switch_on(nlp, model, heat_maps, crop_only)
         _make_folder(out)  # last, so that a job that cannot start leaves none behind
     except TCMError as error:
         typer.echo(str(error), err=True)
@@ -72,29 +91,54 @@ def structure(
 
     total = None if quiet else count_inputs(input_path, options)
     items = read_inputs(input_path, options)
-    entries = annotate(nlp, items, batch_size=batch_size, n_process=n_process)
-    summary = write_results(tqdm(entries, total=total, unit="rec", disable=quiet), out, nlp.meta)
+    with Pictures(out, photos=html or crop_only, heat_maps=heat_maps) as pictures:
+        entries = annotate(
+            nlp,
+            items,
+            batch_size=batch_size,
+            n_process=n_process,
+            keep_image_names=keep_image_names,
+            pictures=pictures,
+        )
+        entries = tqdm(entries, total=total, unit="rec", disable=quiet)
+        summary = write_results(entries, out, nlp.meta)
     remove_pages(out)  # of an earlier run: they would contradict the new results
     page = None
     if html:
-        pages = write_pages(out, images)
+        pages = write_pages(out)
         n_pages = count_pages(summary.records)
         page, *_ = tqdm(pages, total=n_pages, unit="page", disable=quiet or n_pages == 1)
     if left_out:
-        names = ", ".join(str(path) for path in left_out[:5])
-        typer.echo(f"Not read, other kinds of files ({len(left_out)}): {names}", err=True)
+        kinds = ", ".join(sorted({path.suffix or "no suffix" for path in left_out})[:5])
+        typer.echo(f"Not read, other kinds of files ({len(left_out)}): {kinds}", err=True)
     if not quiet:
         typer.echo("\n" + format_summary(summary, out, page))
     raise typer.Exit(1 if summary.errors else 0)
 
 
 def _check_folders(input_path: Path, images: Path | None, out: Path) -> None:
-    """RAISES RecordError: the image folder is missing, or input and output mix."""
+    """RAISES RecordError: the image folder is missing, or what is read and written mix."""
     if images is not None and not images.is_dir():
         raise RecordError(Errors.E503.format(path=images))
     source, target = input_path.resolve(), out.resolve()
     if source == target or source in target.parents or target in source.parents:
         raise RecordError(Errors.E505.format(out=out, path=input_path))
+    if images is not None and target in (images.resolve(), *images.resolve().parents):
+        raise RecordError(Errors.E507.format(images=images, out=out))
+
+
+def _switch_on(nlp: Language, model: str, heat_maps: bool, crop_only: bool) -> None:
+    """RAISES ModelError: the pipeline cannot do it."""
+    from spacy_tcm.pipeline.tongue_encoder import TongueEncoder
+
+    encoders = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TongueEncoder)]
+    if (heat_maps or crop_only) and not encoders:
+        option = "--heat-maps" if heat_maps else "--crop-only"
+        raise ModelError(Errors.E508.format(option=option, model=model))
+    for encoder in encoders:  # what the pipeline itself asks for stays
+        encoder.cfg["heat_maps"] |= heat_maps
+        encoder.cfg["crop_only"] |= crop_only
+        encoder.check_settings()
 
 
 def _make_folder(out: Path) -> None:

@@ -18,14 +18,15 @@ FACE_DEVIATION = (0.117, 0.092)
 RADIUS = 1.5
 MIN_FACE = 200  # pixels of face that say anything
 
-# A tongue in five zones: (top, bottom, left, right), shares of its height and width.
-ZONES = (
-    (0.0, 0.33, 0.0, 1.0),  # root
-    (0.33, 0.75, 0.3, 0.7),  # centre
-    (0.75, 1.0, 0.0, 1.0),  # tip
-    (0.33, 0.75, 0.0, 0.3),  # sides
-    (0.33, 0.75, 0.7, 1.0),
-)
+# A tongue in five zones: (top, bottom, left, right), shares of its height and width. Left and right
+# are the viewer's: in a photo taken from the front, the tongue's own right side is on the left.
+ZONES = {
+    "root": (0.0, 0.33, 0.0, 1.0),
+    "centre": (0.33, 0.75, 0.3, 0.7),
+    "tip": (0.75, 1.0, 0.0, 1.0),
+    "left": (0.33, 0.75, 0.0, 0.3),
+    "right": (0.33, 0.75, 0.7, 1.0),
+}
 N_COLOURS = 6 * len(ZONES)
 
 _XYZ = numpy.array(
@@ -101,6 +102,22 @@ def cast_distance(face: tuple[float, float]) -> float:
     return float(numpy.hypot(red, blue))
 
 
+def find_zones(mask: NDArray[numpy.bool_]) -> NDArray[numpy.bool_]:
+    """Which pixels of a tongue lie in each of ZONES: (zones, height, width).
+
+    mask: (height, width), where the tongue is; not empty.
+    """
+    rows, columns = numpy.flatnonzero(mask.any(1)), numpy.flatnonzero(mask.any(0))
+    y = (numpy.arange(mask.shape[0])[:, None] - rows[0]) / max(1, rows[-1] - rows[0])
+    x = (numpy.arange(mask.shape[1]) - columns[0]) / max(1, columns[-1] - columns[0])
+    return numpy.stack(
+        [
+            mask & (y >= top) & (y <= bottom) & (x >= left) & (x <= right)
+            for top, bottom, left, right in ZONES.values()
+        ]
+    )
+
+
 def measure_zones(
     pixels: NDArray[numpy.uint8], mask: NDArray[numpy.bool_]
 ) -> NDArray[numpy.float32]:
@@ -110,13 +127,9 @@ def measure_zones(
     RETURNS: (N_COLOURS,), each divided by its usual size so that all are about -3..3. A zone
         without a pixel has the values of the whole tongue.
     """
-    rows, columns = numpy.nonzero(mask)
-    lab = lab_from_rgb(pixels[rows, columns])
-    y = (rows - rows.min()) / max(1, numpy.ptp(rows))
-    x = (columns - columns.min()) / max(1, numpy.ptp(columns))
+    lab = lab_from_rgb(pixels[mask])
     found = []
-    for top, bottom, left, right in ZONES:
-        inside = (y >= top) & (y <= bottom) & (x >= left) & (x <= right)
+    for inside in find_zones(mask)[:, mask]:
         zone = lab[inside] if inside.any() else lab
         found += [(zone.mean(0) - (55, 20, 10)) / (10, 8, 8), (zone.std(0) - 6) / (3, 3, 3)]
     return numpy.concatenate(found).astype("float32")

@@ -10,6 +10,7 @@ is the phone's "multi-picture" JPEG, whose first picture is the photo.
 import os
 import stat
 from dataclasses import dataclass, field
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Literal
@@ -86,6 +87,15 @@ def load_tongue_image(image: object, size: int) -> LoadedImage:
     return LoadedImage("ok", pixels=pixels, quality=quality, content=(top, left, height, width))
 
 
+def photo_id(path: str) -> str | None:
+    """A name for a photo that tells nothing of its file's name: "photo-" and the first 16 hex
+    digits of the SHA-256 of the file. None if the file cannot be read."""
+    try:
+        return "photo-" + sha256(_read(path)).hexdigest()[:16]
+    except _Rejection:
+        return None
+
+
 def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
     """The file that a record's relative image path names under an image root.
 
@@ -95,19 +105,18 @@ def resolve_inside(root: str | os.PathLike[str], relative: str) -> Path:
     """
     if not isinstance(relative, str):
         raise RecordError(Errors.E221.format(kind=type(relative).__name__))
-    shown = ascii(relative if len(relative) <= 100 else relative[:100] + "...")
     windows = "\\" in relative or PureWindowsPath(relative).drive
     if not relative or windows or relative.startswith("/") or ".." in relative.split("/"):
-        raise RecordError(Errors.E222.format(path=shown))
+        raise RecordError(Errors.E222)
     try:
         if "\0" in relative or len(os.fsencode(relative)) > MAX_PATH_BYTES:
             raise ValueError
         inside = Path(root).resolve()
         target = (inside / relative).resolve()
     except (OSError, ValueError, RuntimeError):  # RuntimeError: a circle of links, before 3.13
-        raise RecordError(Errors.E223.format(path=shown)) from None
+        raise RecordError(Errors.E223) from None
     if inside not in target.parents:
-        raise RecordError(Errors.E224.format(path=shown))
+        raise RecordError(Errors.E224)
     return target
 
 

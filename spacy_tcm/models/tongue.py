@@ -240,7 +240,8 @@ def _forward(model: TongueModel, docs: list[Doc], is_train: bool):
         else prepare_photos(list(unique.values()), size, segmenter, balanced=balanced)
     )
     photos = dict(zip(unique, prepared, strict=True))
-    info = [photos[key].info for key in keys]
+    shown = [photos[key] for key in keys]
+    info = [photo.info for photo in shown]
     usable = [key for key, photo in photos.items() if photo.pixels is not None]
     rows = {key: row for row, key in enumerate(usable)}
     row = numpy.asarray([rows.get(key, -1) for key in keys], dtype="i")
@@ -248,7 +249,7 @@ def _forward(model: TongueModel, docs: list[Doc], is_train: bool):
     regions: Any = ops.alloc3f(len(docs), model.attrs["n_regions"], model.get_dim("nO"))
     scores: Any = ops.alloc2f(len(docs), sum(model.attrs["n_values"]))
     if not usable:
-        return TongueFeatures(regions, present, scores, info), lambda d: docs
+        return TongueFeatures(regions, present, scores, info, shown), lambda d: docs
     (unique_regions, unique_scores), backprop_net = net([photos[k] for k in usable], is_train)
     where = row[present]
     regions[present] = unique_regions[where]
@@ -266,7 +267,7 @@ def _forward(model: TongueModel, docs: list[Doc], is_train: bool):
         backprop_net((d_unique, d_unique_scores))
         return docs
 
-    return TongueFeatures(regions, present, scores, info), backprop
+    return TongueFeatures(regions, present, scores, info, shown), backprop
 
 
 def _to_torch(model: Model, photos: list[Photo], is_train: bool):

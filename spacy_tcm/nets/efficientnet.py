@@ -130,6 +130,10 @@ class EfficientNet(nn.Module):
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
 
+    @property
+    def stages(self) -> list[nn.Module]:
+        return list(self.blocks)
+
     def forward(self, x: Tensor) -> list[Tensor]:
         x = (x - PIXEL_MEAN) / PIXEL_SCALE
         x = functional.relu6(self.bn1(self.conv_stem(x)))

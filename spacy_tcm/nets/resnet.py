@@ -84,8 +84,12 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def stages(self) -> list[nn.Module]:
+        return [getattr(self, f"layer{i + 1}") for i in range(self.n_stages)]
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.bn1(self.conv1(x)).relu())
-        for i in range(self.n_stages):
-            x = getattr(self, f"layer{i + 1}")(x)
+        for stage in self.stages:
+            x = stage(x)
         return x

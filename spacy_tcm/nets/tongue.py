@@ -109,7 +109,7 @@ class TongueNet(nn.Module):
     def __init__(self, arch: TongueArch):
         super().__init__()
         self.arch = arch
-        self.trunk: nn.Module
+        self.trunk: ResNet | EfficientNet
         if isinstance(arch.trunk, ResNetArch):
             self.trunk = ResNet(arch.trunk)
         else:
@@ -121,6 +121,12 @@ class TongueNet(nn.Module):
         self.trunk.requires_grad_(not arch.frozen)
         self.heads.requires_grad_(not arch.heads_frozen)
         self.train()  # a new module is in training: what is frozen must not be
+
+    @property
+    def described(self) -> list[nn.Module]:
+        """The stages of the trunk that attributes are told from."""
+        n_stages = 1 if isinstance(self.trunk, ResNet) else N_STAGES
+        return self.trunk.stages[-n_stages:]
 
     def train(self, mode: bool = True) -> "TongueNet":
         super().train(mode)

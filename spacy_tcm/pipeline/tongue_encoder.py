@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
@@ -17,6 +18,9 @@ from thinc.types import Floats2d, Floats3d
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.fields.tongue import read_photo_map
+from spacy_tcm.images.heat import share_by_zone
+from spacy_tcm.models.heat_maps import check_captum, find_heat
+from spacy_tcm.models.photos import Photo, tongue_alone
 from spacy_tcm.models.tongue import read_heads, set_heads, write_heads
 from spacy_tcm.models.tongue_listener import TongueListener
 from spacy_tcm.tags import COLOUR_ATTRIBUTES, TONGUE_ATTRIBUTES
@@ -26,6 +30,8 @@ DEFAULT_CONFIG = Config().from_str(
     """
 [component]
 abstain_below = 0.5
+heat_maps = false
+crop_only = false
 
 [component.model]
 @architectures = "spacy_tcm.TongueResNet.v1"
@@ -35,16 +41,26 @@ abstain_below = 0.5
 
 @Language.factory(
     "tongue_encoder",
-    assigns=["doc._.tongue", "doc._.tongue_data"],
+    assigns=["doc._.tongue", "doc._.tongue_data", "doc._.tongue_heat"],
     default_config=DEFAULT_CONFIG,
     default_score_weights={"tongue_acc": 0.0},
 )
 def make_tongue_encoder(
-    nlp: Language, name: str, model: Model, abstain_below: float
+    nlp: Language, name: str, model: Model, abstain_below: float, heat_maps: bool, crop_only: bool
 ) -> "TongueEncoder":
     """Factory ``tongue_encoder``. abstain_below: an attribute whose most probable value is less
-    probable than this is marked as abstained, unless `calibrate` has found bounds of their own."""
-    return TongueEncoder(nlp.vocab, model, name, abstain_below=abstain_below)
+    probable than this is marked as abstained, unless `calibrate` has found bounds of their own.
+    heat_maps: tell also where attributes are seen. crop_only: keep no more of the photo than the
+    tongue; not for training, which needs it again.
+    """
+    return TongueEncoder(
+        nlp.vocab,
+        model,
+        name,
+        abstain_below=abstain_below,
+        heat_maps=heat_maps,
+        crop_only=crop_only,
+    )
 
 
 class TongueEncoder(TrainablePipe):
@@ -54,6 +70,14 @@ class TongueEncoder(TrainablePipe):
     ``doc._.tongue["attributes"]``: name -> ``value``, the most probable; ``term``, the word of the
     typed fields for it, or None where it is none (no fissure); ``probabilities`` by value; and
     ``abstained``, true where it is too uncertain to be used.
+
+    ``cfg["heat_maps"]`` and ``cfg["crop_only"]`` may be switched in a loaded pipeline. With the
+    first, each attribute gets ``regions`` (zone of the tongue -> share of what speaks for its
+    value, see `share_by_zone`; {} if nothing does), and ``doc._.tongue_heat`` has what
+    `spacy_tcm.images.heat.draw_heat` draws: ``photo``, as cut out, (size, size, 3); ``mask``, bool,
+    where the tongue is; ``maps``, attribute -> (size, size), 255 where most speaks for its value.
+    With the second, ``doc._.tongue_image`` becomes the tongue alone, (size, size, 3) uint8 and grey
+    around it, or None if the photo was rejected.
 
     Learns from its listeners' gradients and from ``reference._.tongue_labels`` (attribute ->
     value); an attribute that is not there is unknown, never absent.
@@ -66,6 +90,8 @@ class TongueEncoder(TrainablePipe):
         name: str = "tongue_encoder",
         *,
         abstain_below: float = 0.5,
+        heat_maps: bool = False,
+        crop_only: bool = False,
     ):
         install_extensions()
         self.vocab = vocab
@@ -73,6 +99,8 @@ class TongueEncoder(TrainablePipe):
         self.name = name
         self.cfg: dict[str, Any] = {
             "abstain_below": abstain_below,
+            "heat_maps": heat_maps,
+            "crop_only": crop_only,
             "attributes": {},
             "temperatures": {},
             "bounds": {},
@@ -133,7 +161,15 @@ class TongueEncoder(TrainablePipe):
     def predict(self, docs: Iterable[Doc]) -> TongueFeatures:
         return self.model.predict(list(docs))
 
+    def check_settings(self) -> None:
+        """RAISES ModelError: heat_maps or crop_only is on, but impossible here."""
+        if self.cfg["heat_maps"]:
+            check_captum()
+        if self.cfg["crop_only"] and self.model.maybe_get_ref("segmenter") is None:
+            raise ModelError(Errors.E464.format(name=self.name))
+
     def set_annotations(self, docs: Iterable[Doc], features: TongueFeatures) -> None:
+        self.check_settings()
         to_numpy = self.model.ops.to_numpy
         regions, scores = to_numpy(features.regions), to_numpy(features.scores)
         for i, (doc, info) in enumerate(zip(docs, features.info, strict=True)):
@@ -145,6 +181,28 @@ class TongueEncoder(TrainablePipe):
                 "quality": dict(info.quality),
                 "attributes": self.describe(scores[i]) if ok else {},
             }
+            self._add_pictures(doc, features.photos[i] if ok else None)
+
+    def _add_pictures(self, doc: Doc, photo: Photo | None) -> None:
+        """What the settings ask for. photo: None if it could not be used."""
+        doc._.tongue_heat = image = None
+        if photo is not None:
+            image = tongue_alone(photo) if self.cfg["crop_only"] else photo.pixels
+            if self.cfg["heat_maps"]:
+                maps = self._find_heat(photo, doc._.tongue["attributes"])
+                doc._.tongue_heat = {"photo": image, "mask": photo.mask, "maps": maps}
+        if self.cfg["crop_only"]:
+            doc._.tongue_image = image
+
+    def _find_heat(
+        self, photo: Photo, attributes: dict[str, dict[str, Any]]
+    ) -> dict[str, NDArray[numpy.uint8]]:
+        """The heat map of each attribute; adds their regions to the attributes."""
+        told = [self.attributes[name].index(found["value"]) for name, found in attributes.items()]
+        maps = dict(zip(attributes, find_heat(self.model, photo, told), strict=True))
+        for name, heat in maps.items():
+            attributes[name]["regions"] = share_by_zone(heat, photo.mask)
+        return maps
 
     def describe(self, scores: Floats2d) -> dict[str, dict[str, Any]]:
         """The attributes of one photo, of its scores, (sum of values,)."""

@@ -329,7 +329,7 @@ def _named_photo(images: Path, image: Any) -> tuple[str, str]:
         image = image.replace("\\", "/")
     path = resolve_inside(images, image)
     if find_surrogate(image) is not None:  # a byte that was not decoded; the system would take it
-        raise RecordError(Errors.E223.format(path=ascii(image[:100])))
+        raise RecordError(Errors.E223)
     return image, str(path)
 
 

@@ -14,8 +14,9 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -25,8 +26,10 @@ from spacy.tokens import Doc
 
 from spacy_tcm.batching import forkable_torch
 from spacy_tcm.errors import Errors, TCMError, Warnings
+from spacy_tcm.images.load import photo_id
 from spacy_tcm.images.reasons import REASONS, explain
 from spacy_tcm.records.inputs import BadInput, InputRecord
+from spacy_tcm.records.pictures import Pictures
 from spacy_tcm.records.record import SCHEMA_VERSION, install_record_extension
 
 RECORDS, ERRORS, WARNINGS, SUMMARY = (
@@ -116,16 +119,24 @@ def annotate(
     *,
     batch_size: int | None = None,
     n_process: int = 1,
+    keep_image_names: bool = False,
+    pictures: Pictures | None = None,
 ) -> Iterator[Entry]:
     """Run the pipeline over records.
 
     batch_size, n_process: as for ``nlp.pipe``. Worker processes compute in one torch thread each,
         whatever OMP_NUM_THREADS says, and so does this process until the last entry.
+    keep_image_names: photos may be named after patients, so that they go by
+        :func:`~spacy_tcm.images.load.photo_id` unless this is asked for.
+    pictures: what to keep of the photos, if anything.
     YIELDS: one JSON-able dict per item, in order. All have ``schema_version``, ``id``, ``source``
-        and ``status``. With status "ok" they have also ``image``, the rest of
+        and ``status``. With status "ok" they have also ``image`` (the photo's id, None if there is
+        no photo or its file cannot be read), the rest of
         :func:`~spacy_tcm.records.record.make_record`, and ``warnings``; with status "error",
-        ``error``. Warnings and errors are ``{"code", "message"}``.
+        ``error``. With keep_image_names, ``image`` is the photo as named or found, and ``photo``
+        its id. Warnings and errors are ``{"code", "message"}``.
     """
+    finish = partial(_ok_entry, keep_image_names=keep_image_names, pictures=pictures)
     install_record_extension()
     failure = _Failure()
     previous = nlp.default_error_handler
@@ -134,7 +145,7 @@ def annotate(
     try:
         with forkable_torch(n_process):
             while stretch := list(islice(stream, STRETCH)):
-                yield from _annotate_stretch(nlp, stretch, failure, batch_size, n_process)
+                yield from _annotate_stretch(nlp, stretch, failure, finish, batch_size, n_process)
     finally:
         nlp.set_error_handler(previous)
 
@@ -143,6 +154,7 @@ def _annotate_stretch(
     nlp: Language,
     items: Sequence[InputRecord | BadInput],
     failure: _Failure,
+    finish: Callable[[InputRecord, Doc], Entry],
     batch_size: int | None,
     n_process: int,
 ) -> Iterator[Entry]:
@@ -155,14 +167,14 @@ def _annotate_stretch(
             # What has not come out before this Doc is bad input, or was dropped by a component,
             # alone or because of another record in its batch.
             while next_item < index:
-                yield _alone(nlp, items[next_item], failure)
+                yield _alone(nlp, items[next_item], failure, finish)
                 next_item += 1
-            yield _ok_entry(items[index], doc)  # type: ignore[arg-type]  # _make_docs: no BadInput
+            yield finish(items[index], doc)  # type: ignore[arg-type]  # _make_docs: no BadInput
             next_item = index + 1
     except Exception:  # the boundary: whatever breaks the stream, each record gets its own attempt
         pass
     for item in items[next_item:]:
-        yield _alone(nlp, item, failure)
+        yield _alone(nlp, item, failure, finish)
 
 
 def _make_docs(nlp: Language, items: Sequence[InputRecord | BadInput]) -> Iterator[tuple[Doc, int]]:
@@ -180,19 +192,26 @@ def _make_doc(nlp: Language, item: InputRecord) -> Doc:
     return doc
 
 
-def _alone(nlp: Language, item: InputRecord | BadInput, failure: _Failure) -> Entry:
+def _alone(
+    nlp: Language,
+    item: InputRecord | BadInput,
+    failure: _Failure,
+    finish: Callable[[InputRecord, Doc], Entry],
+) -> Entry:
     """The entry of one record, processed by itself; an error entry if that fails."""
     if isinstance(item, BadInput):
         return _error_entry(item, item.message)
     failure.message = None
     try:
-        entry = _ok_entry(item, nlp(_make_doc(nlp, item)))
+        entry = finish(item, nlp(_make_doc(nlp, item)))
     except Exception as error:  # the boundary: a record must not fail its batch
         failure(None, None, None, error)
     return _error_entry(item, failure.message) if failure.message else entry
 
 
-def _ok_entry(item: InputRecord, doc: Doc) -> Entry:
+def _ok_entry(
+    item: InputRecord, doc: Doc, *, keep_image_names: bool, pictures: Pictures | None
+) -> Entry:
     record = doc._.record
     warnings = [_coded(warning) for warning in item.warnings]
     if item.bad_path:  # the pipeline saw no photo; the warning came with the input
@@ -202,7 +221,11 @@ def _ok_entry(item: InputRecord, doc: Doc) -> Entry:
         reasons = " ".join(describe_reason(reason) for reason in record["tongue"]["reasons"])
         warnings.append(_coded(Warnings.W501.format(reasons=reasons)))
     head = {"schema_version": None, "id": None, "source": item.source, "status": "ok"}
-    return {**head, "image": item.image, **record, "warnings": warnings}
+    photo = None if item.photo is None else photo_id(item.photo)
+    if pictures is not None and item.photo is not None and photo is not None:
+        pictures.save(photo, doc, item.photo)
+    names = {"image": item.image, "photo": photo} if keep_image_names else {"image": photo}
+    return {**head, **names, **record, "warnings": warnings}
 
 
 def _error_entry(item: InputRecord | BadInput, message: str) -> Entry:

@@ -2,10 +2,8 @@
 
 import base64
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spacy_tcm.errors import Errors, RecordError
-from spacy_tcm.images.load import load_tongue_image, resolve_inside
-from spacy_tcm.images.render import RENDERED
 from spacy_tcm.records.job import BAD_PATH, RECORDS, SUMMARY, describe_reason
+from spacy_tcm.records.pictures import find_picture, is_rendered
 from spacy_tcm.tags import LABELS_ZH, TONGUE_ZH
 
 PER_PAGE = 50
-PHOTO_SIDE = 360  # pixels; shown a little smaller
 MAX_ERRORS = 200  # on the first page; errors.jsonl has them all
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -64,14 +60,15 @@ VISIBLE |= {
     code: f"⟨U+{code:04X}⟩"
     for code in (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
+ZONES_ZH = {"root": "舌根", "centre": "舌中", "tip": "舌尖", "left": "左边", "right": "右边"}
 STATUS_ZH = {"none": "无照片", "ok": "已使用", "rejected": "未采用", "not_run": "未分析"}
 
 
-def write_pages(out: Path, images: Path | None = None, per_page: int = PER_PAGE) -> Iterator[Path]:
+def write_pages(out: Path, per_page: int = PER_PAGE) -> Iterator[Path]:
     """Write the results in a folder as pages, in place of those of an earlier run.
 
-    out: a folder that `write_results` has filled. It gets ``page.html``, ``page-2.html``, ...
-    images: the folder of the photos, or None to show none.
+    out: a folder that `write_results` has filled, and `Pictures` with what is to be shown of the
+        photos. It gets ``page.html``, ``page-2.html``, ...
     YIELDS: the path of each page when it is written; there are `count_pages`.
     RAISES RecordError: there are no results in the folder.
     """
@@ -91,7 +88,7 @@ def write_pages(out: Path, images: Path | None = None, per_page: int = PER_PAGE)
     template = environment.get_template("page.html.j2")
     entries = _entries(out)
     for number in range(1, n_pages + 1):
-        cards = [_card(entry, images) for entry in islice(entries, per_page)]
+        cards = [_card(entry, out) for entry in islice(entries, per_page)]
         html = template.render(
             summary=summary,
             cards=cards,
@@ -171,25 +168,28 @@ def _near(number: int, n_pages: int) -> list[int]:
     return sorted({1, n_pages, *around})
 
 
-def _card(entry: dict[str, Any], images: Path | None) -> dict[str, Any]:
+def _card(entry: dict[str, Any], out: Path) -> dict[str, Any]:
     """An entry with what the template shows beside it."""
     if entry["status"] == "error":
         return entry
-    photo, rendered = None, False
-    if images is not None and entry["image"] is not None:
-        photo, rendered = _photo(resolve_inside(images, entry["image"]))
+    name = entry.get("photo", entry["image"])
+    photo = find_picture(out, name)
     tongue = entry["tongue"]
+    attributes = []
+    for attribute, found in tongue["attributes"].items():
+        heat_map = _data_uri(find_picture(out, name, attribute))
+        attributes.append({**_attribute(attribute, found), "heat_map": heat_map})
     return {
         **entry,
         "segments": list(segments(entry["text"], entry["entities"])),
-        "photo": photo,
-        "rendered": rendered,
+        "photo": _data_uri(photo),
+        "rendered": photo is not None and is_rendered(photo),
         "reasons": [
             describe_reason(reason, "zh")
             for reason in tongue["reasons"]
             if reason != BAD_PATH  # the warning says more
         ],
-        "attributes": [_attribute(name, found) for name, found in tongue["attributes"].items()],
+        "attributes": attributes,
     }
 
 
@@ -206,23 +206,23 @@ def _attribute(name: str, found: dict[str, Any]) -> dict[str, Any]:
         "value_zh": values_zh.get(found["value"], found["value"]),
         "abstained": found.get("abstained", False),
         "probabilities": [(values_zh.get(value, value), p or 0.0) for value, p in probabilities],
+        "zones": main_zones(found.get("regions", {})),
     }
 
 
-def _photo(path: str | os.PathLike[str]) -> tuple[str | None, bool]:
-    """A photo as a small JPEG data URI of its pixels alone (no EXIF), and whether it is rendered.
+def main_zones(regions: Mapping[str, float]) -> list[str]:
+    """The fewest zones of the tongue that have more than half of the heat, the hottest first."""
+    found, heat = [], 0.0
+    for zone, share in sorted(regions.items(), key=lambda item: -item[1]):
+        if heat > 0.5:
+            break
+        found.append(ZONES_ZH.get(zone, zone))
+        heat += share
+    return found
 
-    None if the photo cannot be used: the record says why.
-    """
-    loaded = load_tongue_image(os.fspath(path), PHOTO_SIDE)
-    if loaded.pixels is None:
-        return None, False
-    from PIL import Image
 
-    with Image.open(path) as file:
-        rendered = RENDERED.encode() in file.info.get("comment", b"")
-    top, left, height, width = loaded.content
-    content = loaded.pixels[top : top + height, left : left + width]  # without the padding
-    encoded = BytesIO()
-    Image.fromarray(content).save(encoded, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode(), rendered
+def _data_uri(path: Path | None) -> str | None:
+    """A JPEG file as what the page can show without reading another file."""
+    if path is None:
+        return None
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()

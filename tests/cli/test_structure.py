@@ -1,14 +1,22 @@
+import base64
 import json
+import re
+import sys
+from hashlib import sha256
 from pathlib import Path
 
+import numpy
 import pytest
 import spacy
 import typer
+from PIL import ExifTags, Image
 from spacy.language import Language
+from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_tcm.cli.structure import structure
 from spacy_tcm.images.load import load_tongue_image
+from spacy_tcm.images.render import random_attributes, render_tongue
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 
@@ -144,12 +152,14 @@ def test_a_folder_of_all_kinds(model, tmp_path):
     (source / "a.txt").write_text("便血\n舌红", encoding="utf-8")
     (source / "b.csv").write_bytes("编号,病历\n7,便血\n".encode("gb18030"))
     (source / "c.docx").write_bytes(b"PK")
+    (source / "张三.jpg").write_bytes(b"x")
     arguments = (source, "--out", tmp_path / "out", "--model", model)
     result = run(*arguments, "--text-field", "病历", "--id-field", "编号", "--n-process", 2)
     assert result.exit_code == 0, result.output
     found = read_lines(tmp_path / "out" / "records.jsonl")
     assert [(entry["id"], len(entry["entities"])) for entry in found] == [("a", 2), ("7", 1)]
-    assert "c.docx" in result.output
+    assert "other kinds of files (2): .docx, .jpg" in result.output
+    assert "张三" not in result.output
     result = run(*arguments, "--records-per-line", "--text-field", "病历", "--quiet")
     found = read_lines(tmp_path / "out" / "records.jsonl")
     assert [entry["id"] for entry in found] == ["a-1", "a-2", "b-2"]
@@ -189,12 +199,17 @@ def test_old_pages_go_with_the_old_results(model, tmp_path):
         (["{tmp}/in", "--out", "{tmp}/in"], "E505"),
         (["{tmp}/in/a.txt", "--out", "{tmp}/in"], "E505"),
         (["{tmp}/in/a.txt", "--out", "{tmp}/file"], "E506"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}", "--images", "{tmp}/in"], "E505"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/empty", "--images", "{tmp}/empty/photos"], "E507"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/empty", "--images", "{tmp}/empty"], "E507"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/out", "--heat-maps"], "E508"),
+        (["{tmp}/in/a.txt", "--out", "{tmp}/out", "--crop-only"], "E508"),
         (["{tmp}/in/a.txt"], ""),
         (["{tmp}/in/a.txt", "--out", "{tmp}/out", "--n-process", "0"], ""),
     ],
 )
 def test_usage_errors(model, tmp_path, arguments, code):
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "photos").mkdir(parents=True)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("便血", encoding="utf-8")
     (tmp_path / "file").write_text("x")
@@ -208,3 +223,151 @@ def test_usage_errors(model, tmp_path, arguments, code):
     if code == "E504":
         assert "make demo" in result.output
         assert "--model training/model-best" in result.output
+
+
+# What leaves the photo
+
+ASSETS = Path(__file__).parents[2] / "assets" / "tongue"
+PLACE, TAKEN = b"31.2304N-121.4737E", b"2024:05:17 08:30:00"
+
+
+@pytest.fixture(scope="module")
+def tongue_model(tmp_path_factory):
+    """A tongue encoder that finds the tongue, otherwise untrained."""
+    nlp = spacy.blank("tcm")
+    config = {
+        "@architectures": "spacy_tcm.TongueEfficientNet.v1",
+        "image_size": 64,
+        "width": 8,
+        "segmenter": {
+            "@architectures": "spacy_tcm.TongueSegmenter.v1",
+            "weights": str(ASSETS / "segmenter.safetensors"),
+            "image_size": 96,
+        },
+    }
+    encoder = nlp.add_pipe("tongue_encoder", config={"model": config, "abstain_below": 0.0})
+    attributes = {"body_color": ["light", "dark"], "tooth_marks": ["light", "severe"]}
+    example = Example(nlp.make_doc(""), nlp.make_doc(""))
+    encoder.initialize(lambda: [example], nlp=nlp, attributes=attributes)
+    path = tmp_path_factory.mktemp("tongue_model") / "model"
+    nlp.to_disk(path)
+    return str(path)
+
+
+@pytest.fixture
+def ward(tmp_path):
+    """Two notes, with the photo of a tongue and one that cannot be used, as a phone names them."""
+    images = tmp_path / "images"
+    images.mkdir()
+    tongue = render_tongue(random_attributes(3), size=240, seed=3)
+    face = numpy.pad(tongue, ((0, 0), (120, 120), (0, 0)), mode="edge")
+    exif = Image.Exif()
+    exif[ExifTags.Base.DateTime] = TAKEN.decode()
+    exif[ExifTags.Base.ImageDescription] = "张三"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAreaInformation] = PLACE
+    for name, pixels in (("张三_0001.jpg", face), ("张三_0002.jpg", numpy.full_like(face, 2))):
+        Image.fromarray(pixels).save(images / name, exif=exif, comment="张三".encode())
+        data = (images / name).read_bytes()
+        assert b"Exif" in data
+        assert PLACE in data
+        assert TAKEN in data
+    rows = [
+        {"id": "1", "text": "便血", "image": "张三_0001.jpg"},
+        {"id": "2", "text": "便血", "image": "张三_0002.jpg"},
+        {"id": "3", "text": "便血", "image": "张三_0003.jpg"},
+        {"id": "4", "text": "便血", "image": "../张三.jpg"},
+        {"id": "5", "text": "便血"},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return tmp_path
+
+
+def contents(out):
+    """Every output file, by its path; and what lies in data URIs."""
+    for path in out.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            yield path.relative_to(out).as_posix(), data
+            for uri in re.findall(rb"base64,([^\"]+)", data):
+                yield f"{path.name}: picture", base64.b64decode(uri)
+
+
+PHOTO_OPTIONS = [
+    [],
+    ["--html"],
+    ["--html", "--heat-maps"],
+    ["--crop-only", "--html", "--heat-maps"],
+]
+
+
+@pytest.mark.parametrize("options", PHOTO_OPTIONS, ids=" ".join)
+def test_nothing_of_a_photo_leaves_but_its_pixels(tongue_model, ward, options):
+    images, out = ward / "images", ward / "out"
+    arguments = ("--images", images, "--out", out, "--model", tongue_model, *options)
+    result = run(ward / "a.jsonl", *arguments)
+    assert result.exit_code == 0, result.output
+    ids = [
+        "photo-" + sha256((images / name).read_bytes()).hexdigest()[:16]
+        for name in ("张三_0001.jpg", "张三_0002.jpg")
+    ]
+    entries = read_lines(out / "records.jsonl")
+    assert [entry["image"] for entry in entries] == [*ids, None, None, None]
+    statuses = [entry["tongue"]["status"] for entry in entries]
+    assert statuses == ["ok", "rejected", "rejected", "rejected", "none"]
+    warnings = read_lines(out / "warnings.jsonl")
+    assert [(w["id"], w["code"]) for w in warnings] == [("2", "W501"), ("3", "W501"), ("4", "W504")]
+    attributes = entries[0]["tongue"]["attributes"]
+    pictures = set()
+    if "--html" in options:
+        pictures.add(f"photos/{ids[0]}.jpg")
+    if "--heat-maps" in options:
+        pictures |= {f"heat_maps/{ids[0]}-{name}.jpg" for name in attributes}
+    for found in attributes.values():
+        assert ("regions" in found) == ("--heat-maps" in options)
+    found = dict(contents(out))
+    assert {name for name in found if name.endswith(".jpg")} == pictures
+    assert sum(name.endswith("picture") for name in found) == bool(pictures)
+    for name, data in found.items():
+        for secret in (b"Exif", PLACE, TAKEN, "张三".encode(), b"\\u5f20", b"_000"):
+            assert secret not in data, name
+    assert "张三" not in result.output
+
+
+def test_crop_only_keeps_the_tongue_alone(tongue_model, ward):
+    out = ward / "out"
+    arguments = ("--images", ward / "images", "--out", out, "--model", tongue_model)
+    assert run(ward / "a.jsonl", *arguments, "--html").exit_code == 0
+    (whole,) = (out / "photos").iterdir()
+    with Image.open(whole) as photo:
+        assert photo.size == (360, 180)
+        assert abs(numpy.asarray(photo)[[0, -1]].astype(int) - 127).max() > 60
+    assert run(ward / "a.jsonl", *arguments, "--crop-only", "--n-process", 2).exit_code == 0
+    assert [path.name for path in (out / "photos").iterdir()] == [whole.name]
+    with Image.open(whole) as crop:
+        assert crop.size == (64, 64)
+        border = numpy.asarray(crop)[[0, -1]].astype(int)
+    assert abs(border - 127).max() < 30, "grey around the tongue, but for what JPEG loses"
+    assert run(ward / "a.jsonl", *arguments).exit_code == 0
+    assert not (out / "photos").exists()
+
+
+def test_names_of_photos_on_request(tongue_model, ward):
+    out = ward / "out"
+    arguments = ("--images", ward / "images", "--out", out, "--model", tongue_model, "--html")
+    assert run(ward / "a.jsonl", *arguments, "--keep-image-names").exit_code == 0
+    entries = read_lines(out / "records.jsonl")
+    names = ["张三_0001.jpg", "张三_0002.jpg", "张三_0003.jpg", None, None]
+    assert [entry["image"] for entry in entries] == names
+    page = (out / "page.html").read_text(encoding="utf-8")
+    assert "张三_0001.jpg" in page
+    assert page.count("data:image/jpeg") == 1, "found by its hash"
+
+
+def test_heat_maps_without_captum(tongue_model, ward, monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    arguments = ("--out", ward / "out", "--model", tongue_model)
+    result = run(ward / "a.jsonl", *arguments, "--heat-maps")
+    assert result.exit_code == 2
+    assert "[E463]" in result.output
+    assert not (ward / "out").exists()
+    assert run(ward / "a.jsonl", *arguments).exit_code == 0

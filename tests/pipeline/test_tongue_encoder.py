@@ -1,14 +1,18 @@
+import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import spacy
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
 from spacy_tcm.errors import ModelError
+from spacy_tcm.images.heat import share_by_zone
 from spacy_tcm.images.render import random_attributes, render_tongue
 from spacy_tcm.models.weights import get_module
 
@@ -303,3 +307,92 @@ def test_heads_of_another_trunk_are_refused(photos, tmp_path):
     other.config["initialize"]["components"]["tongue_encoder"] = settings
     with pytest.raises(ModelError, match="E454"):
         other.initialize(lambda: photo_examples(other, photos))
+
+
+def switch(nlp, **settings):
+    """A copy of the pipeline with other settings of its tongue encoder."""
+    copy = spacy.blank("tcm").from_config(nlp.config).from_bytes(nlp.to_bytes())
+    copy.get_pipe("tongue_encoder").cfg.update(settings)
+    return copy
+
+
+def test_heat_maps_survive_processes_and_bytes(trained):
+    nlp = switch(trained, heat_maps=True)
+    docs = list(nlp.pipe(make_docs(nlp), batch_size=2))
+    for doc, other in zip(docs, trained.pipe(make_docs(trained)), strict=True):
+        assert other._.tongue_heat is None
+        if other._.tongue["status"] != "ok":
+            assert doc._.tongue_heat is None
+            continue
+        heat, attributes = doc._.tongue_heat, doc._.tongue["attributes"]
+        assert list(heat["maps"]) == list(attributes) == ["body_color", "fissure"]
+        assert heat["photo"].shape == (32, 32, 3)
+        assert heat["mask"].dtype == bool
+        for name, found in attributes.items():
+            assert heat["maps"][name].shape == (32, 32)
+            assert heat["maps"][name].dtype == numpy.uint8
+            regions = found.pop("regions")
+            assert regions == share_by_zone(heat["maps"][name], heat["mask"])
+            assert not regions or sum(regions.values()) == pytest.approx(1)
+            expected = other._.tongue["attributes"][name]
+            assert found["value"] == expected["value"]
+            assert list(found) == list(expected)
+    parallel = list(nlp.pipe(make_docs(nlp), batch_size=2, n_process=2))
+    copied = [Doc(nlp.vocab).from_bytes(doc.to_bytes()) for doc in docs]
+    for doc, *others in zip(docs, parallel, copied, strict=True):
+        for other in others:
+            numpy.testing.assert_equal(other._.tongue_heat, doc._.tongue_heat)
+
+
+def test_heat_maps_without_captum_name_the_remedy(trained, monkeypatch):
+    nlp = switch(trained, heat_maps=True)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(ModelError, match=r"E463.*spacy-tcm\[train\]"):
+        nlp(make_docs(nlp)[0])
+    assert trained(make_docs(trained)[0])._.tongue["status"] == "ok"
+
+
+def test_settings_of_pictures_are_saved():
+    config = {"model": ENCODER, "heat_maps": True, "crop_only": True}
+    nlp = spacy.blank("tcm")
+    assert nlp.add_pipe("tongue_encoder").cfg["heat_maps"] is False
+    pipe = nlp.add_pipe("tongue_encoder", name="other", config=config)
+    assert (pipe.cfg["heat_maps"], pipe.cfg["crop_only"]) == (True, True)
+
+
+def test_without_segmenter_nothing_can_be_cropped(trained):
+    nlp = switch(trained, crop_only=True)
+    with pytest.raises(ModelError, match=r"E464.*'tongue_encoder'"):
+        nlp(make_docs(nlp)[0])
+
+
+def test_only_the_crop_stays(photos, tmp_path):
+    nlp = spacy.blank("tcm")
+    nlp.add_pipe("tongue_encoder", config={"model": EFFICIENT, "crop_only": True})
+    nlp.get_pipe("tongue_encoder").cfg["heat_maps"] = True
+    examples = photo_examples(nlp, photos)
+    nlp.initialize(lambda: examples)
+    secret = tmp_path / "张三.png"
+    tongue = render_tongue(random_attributes(0), size=200, seed=0)
+    face = numpy.pad(tongue, ((0, 0), (90, 90), (0, 0)))
+    face[:, :60] = (1, 254, 3)  # what tells who it is
+    Image.fromarray(face).save(secret)
+    blank = tmp_path / "李四.png"
+    Image.fromarray(numpy.zeros((80, 80, 3), dtype="uint8")).save(blank)
+    docs = [nlp.make_doc("") for _ in range(3)]
+    for doc, image in zip(docs, [str(secret), str(blank), None], strict=True):
+        doc._.tongue_image = image
+    docs = list(nlp.pipe(docs))
+    assert [doc._.tongue["status"] for doc in docs] == ["ok", "rejected", "none"]
+    crop = docs[0]._.tongue_image
+    assert (crop.shape, crop.dtype) == ((64, 64, 3), numpy.uint8)
+    assert (crop[0] == 127).all(), "grey around the tongue"
+    assert (crop[32, 32] != 127).any()
+    numpy.testing.assert_array_equal(docs[0]._.tongue_heat["photo"], crop)
+    assert [doc._.tongue_image for doc in docs[1:]] == [None, None]
+    assert docs[1]._.tongue["reasons"]
+    for doc in docs:
+        data = doc.to_bytes()
+        assert str(tmp_path).encode() not in data
+        assert "张三".encode() not in data
+        assert "李四".encode() not in data

@@ -378,6 +378,7 @@ def test_photos_outside_the_image_folder_cost_only_the_photo(tmp_path):
         (warning,) = record.warnings
         assert warning.startswith("[W504] The field 'image' names no usable photo")
         assert "[E22" in warning
+        assert "secret" not in warning
 
 
 def test_a_photo_named_in_bytes_that_are_no_text(tmp_path):
@@ -397,6 +398,7 @@ def test_an_id_that_is_no_file_name_is_no_error(tmp_path):
     found = read(write(tmp_path / "a.jsonl", lines(*rows)), InputOptions(images))
     assert [r.photo for r in found] == [None, None]
     assert found[0].warnings[0].startswith("[W503]")
+    assert "secret" not in found[0].warnings[0]
 
 
 def test_a_named_photo_without_an_image_folder_is_a_warning(tmp_path):

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from hashlib import sha256
 from itertools import islice
 
 import pytest
@@ -101,7 +102,8 @@ def test_entries_are_complete_and_in_order(nlp, photo):
     check_order(entries, items)
     first, second, third, fourth = entries
     assert first["status"] == "ok"
-    assert first["image"] == "good.jpg"
+    assert first["image"] == "photo-" + sha256(photo.read_bytes()).hexdigest()[:16]
+    assert "photo" not in first
     assert [e["text"] for e in first["entities"]] == ["便血", "舌红"]
     assert first["tongue"]["attributes"]["body_color"]["value"] == "regular"
     assert first["warnings"] == []
@@ -115,6 +117,24 @@ def test_entries_are_complete_and_in_order(nlp, photo):
     assert (third["text"], third["entities"], third["tongue"]["status"]) == ("", [], "none")
     assert third["warnings"] == [{"code": "W502", "message": "No folder."}]
     assert fourth["error"]["code"] == "E513"
+
+
+def test_names_of_photos_are_kept_only_on_request(nlp, photo, tmp_path):
+    named = tmp_path / "张三_0001.jpg"
+    named.write_bytes(photo.read_bytes())
+    items = [
+        InputRecord("a", "x", "便血", "good.jpg", str(photo)),
+        InputRecord("b", "x", "便血", "张三_0001.jpg", str(named)),
+        InputRecord("c", "x", "便血", "张三_0002.jpg", str(tmp_path / "张三_0002.jpg")),
+        InputRecord("d", "x", "便血"),
+    ]
+    entries = list(annotate(nlp, items))
+    assert "张三" not in json.dumps(entries, ensure_ascii=False)
+    assert [entry["image"] for entry in entries] == [entries[0]["image"]] * 2 + [None] * 2
+    assert entries[2]["warnings"][0]["code"] == "W501"
+    kept = list(annotate(nlp, items, keep_image_names=True))
+    assert [entry["image"] for entry in kept] == [item.image for item in items]
+    assert [entry["photo"] for entry in kept] == [entry["image"] for entry in entries]
 
 
 def test_a_bad_photo_path_costs_only_the_photo(nlp):

@@ -5,17 +5,28 @@ import re
 from html.parser import HTMLParser
 from io import BytesIO
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from spacy.language import Language
 
 from spacy_tcm.errors import RecordError
 from spacy_tcm.images.reasons import explain
 from spacy_tcm.images.render import random_attributes, render_tongue, save_rendered
 from spacy_tcm.records.inputs import BadInput, InputRecord
 from spacy_tcm.records.job import annotate, write_results
-from spacy_tcm.records.page import COLOURS, GROUPS, count_pages, remove_pages, segments, write_pages
+from spacy_tcm.records.page import (
+    COLOURS,
+    GROUPS,
+    count_pages,
+    main_zones,
+    remove_pages,
+    segments,
+    write_pages,
+)
+from spacy_tcm.records.pictures import Pictures
 from spacy_tcm.tags import LABELS
 
 META = {"lang": "tcm", "name": "test", "version": "1"}
@@ -51,9 +62,11 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def write(nlp, items, out, images=None, **options):
-    write_results(annotate(nlp, items), out, META)
-    return [path.read_text(encoding="utf-8") for path in write_pages(out, images, **options)]
+def write(nlp, items, out, **options):
+    out.mkdir(exist_ok=True)
+    with Pictures(out, photos=True, heat_maps=True) as pictures:
+        write_results(annotate(nlp, items, pictures=pictures), out, META)
+    return [path.read_text(encoding="utf-8") for path in write_pages(out, **options)]
 
 
 def test_text_and_marks(nlp, tmp_path):
@@ -112,7 +125,7 @@ def test_html_in_a_record_stays_text(tmp_path, hostile):
 def test_a_bad_photo_path_is_explained_once(nlp, tmp_path):
     warning = "[W504] The field 'image' names no usable photo."
     items = [InputRecord("a", "x", "便血", bad_path=True, warnings=(warning,))]
-    (html,) = write(nlp, items, tmp_path, tmp_path)
+    (html,) = write(nlp, items, tmp_path)
     assert html.count("W504 The field") == 1
     assert "bad_path" not in html
     assert "未采用" in html
@@ -155,7 +168,7 @@ def test_photo_is_small_clean_and_called_rendered(nlp, tmp_path):
         InputRecord(name, name, "便血", f"{name}.jpg", str(images / f"{name}.jpg"))
         for name in ("rendered", "taken", "broken")
     ]
-    (html,) = write(nlp, items, tmp_path / "out", images)
+    (html,) = write(nlp, items, tmp_path / "out")
     cards = html.split("<article")[1:]
     found = [re.findall(r'src="data:image/jpeg;base64,([^"]+)"', card) for card in cards]
     assert [len(uris) for uris in found] == [1, 1, 0]
@@ -171,6 +184,61 @@ def test_photo_is_small_clean_and_called_rendered(nlp, tmp_path):
     assert "not validated on real photos" in cards[1]
     assert "淡红 70%" in cards[0]
     assert explain("damaged", "zh") in cards[2]
+    assert not any(f"{name}.jpg" in html for name in ("rendered", "taken", "broken"))
+
+
+def test_a_photo_is_found_by_its_id_only(tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    for number, name in enumerate(("../../secret", "photo-0123456789abcdef/../../../secret")):
+        out = tmp_path / str(number)
+        (out / "photos" / "photo-0123456789abcdef").mkdir(parents=True)
+        assert (out / "photos" / f"{name}.jpg").is_file()
+        write_results(entries(name), out, META)
+        (path,) = write_pages(out)
+        assert not Page(path.read_text(encoding="utf-8")).all("img")
+
+
+def test_heat_maps_and_zones(tmp_path, nlp):
+    image = tmp_path / "张三.png"
+    pixels = render_tongue(random_attributes(3), size=100, seed=3)
+    Image.fromarray(pixels).save(image)
+    heat = numpy.zeros((100, 100), dtype="uint8")
+    heat[50:60, 20:30] = 255
+
+    @Language.component("page_test_heat")
+    def look(doc):
+        mask = numpy.ones((100, 100), dtype=bool)
+        doc._.tongue_heat = {"photo": pixels, "mask": mask, "maps": {"fissure": heat, "a/b": heat}}
+        regions = {"root": 0.1, "centre": 0.3, "tip": 0.1, "left": 0.45, "right": 0.05}
+        attribute = {"probabilities": {}, "abstained": False, "regions": regions}
+        attributes = {
+            "fissure": {"value": "severe", **attribute},
+            "a/b": {"value": "none", **attribute},
+            "spots": {"value": "none", **attribute},
+        }
+        doc._.tongue = {"status": "ok", "reasons": [], "quality": {}, "attributes": attributes}
+        return doc
+
+    nlp.add_pipe("page_test_heat")
+    out = tmp_path / "out"
+    (html,) = write(nlp, [InputRecord("a", "x", "便血", "张三.png", str(image))], out)
+    assert len(Page(html).all("img")) == 3, "the photo and two heat maps"
+    assert "裂纹 重</b><br>见于：左边、舌中" in html
+    assert "a/b none</b><br>依据：左边、舌中" in html
+    assert "点刺瘀点 无</b>" not in html
+    (photo,) = (path.stem for path in (out / "photos").iterdir())
+    found = sorted(path.name for path in (out / "heat_maps").iterdir())
+    assert found == [f"{photo}-a_b.jpg", f"{photo}-fissure.jpg"]
+    with Image.open(out / "heat_maps" / found[1]) as drawn:
+        change = abs(numpy.asarray(drawn).astype(int) - pixels).max(2)
+    assert change[52:58, 22:28].min() > change[52:58, 60:66].max()
+
+
+def test_main_zones():
+    assert main_zones({}) == []
+    assert main_zones({"left": 0.3, "right": 0.3, "centre": 0.2, "tip": 0.2}) == ["左边", "右边"]
+    assert main_zones({"tip": 0.9, "root": 0.1}) == ["舌尖"]
+    assert main_zones({"tip": 0.5, "root": 0.3, "x": 0.2}) == ["舌尖", "舌根"]
 
 
 def test_errors_are_listed_with_links(nlp, tmp_path):
