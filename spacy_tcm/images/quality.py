@@ -58,10 +58,11 @@ def verdict(quality: dict[str, float]) -> tuple[str, ...]:
     return tuple(reason for reason, failed in failures.items() if failed)
 
 
-# Of a tongue that was found. Each bound lets pass, with a margin of about a tenth, every untouched
-# photo of the training split of TonguExpert, of BioHit and of 68 phone photos of every kind of
-# tongue, but for four that the frame cuts off. Within that it is as strict as photos made faulty
-# call for: benchmarks/photo_quality.json, shown in benchmarks/TONGUE.md, has all of these figures.
+# Of a tongue that was found. Each bound lets pass, with a margin of about a tenth, photos of the
+# training split of TonguExpert, of BioHit and of phones as they are, but for four that the frame
+# cuts off; within that it is as strict as photos made faulty call for (too small, too bright and
+# colour_cast were so when they were set by hand). benchmarks/photo_quality.json has the figures,
+# benchmarks/TONGUE.md shows them.
 MIN_CERTAINTY = 0.905
 # Reason, what is measured, the least and the most that passes.
 TONGUE_BOUNDS = (
