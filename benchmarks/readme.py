@@ -169,6 +169,60 @@ def tongue_changed(data: dict[str, Any]) -> str:
     return table(["photo", "", *data["attributes"]], rows)
 
 
+def photo_faults(data: dict[str, Any]) -> str:
+    def shares(r: dict[str, Any]) -> list[str]:
+        return [f"{100 * r[n] / r['photos']:.0f}" for n in ("rejected", "right")]
+
+    rows = []
+    chosen = {(r["fault"], r["strength"]): r for r in data["faults"]["train"] if r["photos"]}
+    for part in ("dev", "device"):
+        for r in data["faults"].get(part, []):
+            key = r["fault"], r["strength"]
+            of_train = shares(chosen[key])[0] if key in chosen else "–"
+            rows.append([r["fault"], f"{key[1]:g} {r['meaning']}", *shares(r), of_train])
+    found = {f"parts of {part}": r for part, r in data["no_tongue"]["parts"].items()}
+    for kind, r in {**found, **data["no_tongue"]["drawn"]}.items():
+        if r["photos"]:
+            rows.append(["no tongue", f"{kind} ({r['photos']})", *shares(r), "–"])
+    header = ["fault", "strength", "rejected", "for the right reason", "rejected of train"]
+    sizes = (f"{found[0]['photos']} of {part}" for part, found in data["faults"].items())
+    return f"{table(header, rows)}\n\nPhotos made faulty: {', '.join(sizes)}."
+
+
+def photo_alarms(data: dict[str, Any]) -> str:
+    """Of whole sets, then of the wild photos of each class."""
+    found = data["untouched"] | {f"wild: {name}": r for name, r in data["classes"].items()}
+    rows = [
+        [part, str(r["photos"]), ", ".join(f"{n} {reason}" for reason, n in r["reasons"].items())]
+        for part, r in found.items()
+    ]
+    return table(["photos as they are", "", "rejected"], rows)
+
+
+def photo_bounds(data: dict[str, Any]) -> str:
+    sets = list(data["untouched"])
+    rows = []
+    for reason, name, least, most in data["bounds"]:
+        side, bound = (0, f"≥ {least:g}") if most is None else (1, f"≤ {most:g}")
+        reach = (data["untouched"][part]["reach"][name][side] for part in sets)
+        rows.append([reason, name, bound, *(f"{value:.3g}" for value in reach)])
+    return table(["reason", "measured", "passes", *(f"worst of {n}" for n in sets)], rows)
+
+
+def photo_steps(data: dict[str, Any]) -> str:
+    rows = [[step, f"{100 * share:.0f} %"] for step, share in data["steps"].items()]
+    return table(["step", "share of a photo's time"], rows)
+
+
+def photo_speed(data: dict[str, Any]) -> str:
+    times = data["nets"] | data["large"]
+    rows = [
+        [row, f"{times[row]:.2f}", f"{n / 2**20:.0f} MB"] for row, n in data["peak_bytes"].items()
+    ]
+    kind = "rendered ones" if data["rendered"] else "of TonguExpert"
+    return f"{table(['', 'time', 'peak memory'], rows)}\n\n{data['photos']} photos, {kind}."
+
+
 def per_label(data: dict[str, Any]) -> str:
     """The rows of `BY_LABEL`, by label."""
     columns = [
@@ -247,6 +301,11 @@ BLOCKS = {
     "segmenter": ("../assets/tongue/segmenter.json", segmenter),
     "tongue": ("tongue.json", tongue),
     "tongue-changed": ("tongue.json", tongue_changed),
+    "photo-bounds": ("photo_quality.json", photo_bounds),
+    "photo-alarms": ("photo_quality.json", photo_alarms),
+    "photo-faults": ("photo_quality.json", photo_faults),
+    "photo-steps": ("photo_speed.json", photo_steps),
+    "photo-speed": ("photo_speed.json", photo_speed),
     "matcher": ("matcher.json", matcher),
     "main-job": ("main_job.json", main_job),
     "clean-clone": ("clean_clone.json", clean_clone),

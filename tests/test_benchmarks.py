@@ -1,14 +1,17 @@
 """The benchmarks that train: their rows make configs that hold together, their sums are right."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy
 import pytest
 import spacy
+from PIL import Image
 from spacy.training import Example
 from spacy.util import registry
 
+from spacy_tcm.images.render import random_attributes, render_tongue
 from spacy_tcm.tags import tag_names
 
 ROOT = Path(__file__).parents[1]
@@ -117,3 +120,101 @@ def test_scores_of_tongue_fields(modules):
     assert scores["all"]["records_all_right"] == 0.5
     assert (scores["舌象.舌色"]["precision"], scores["舌象.舌色"]["recall"]) == (1, 0.5)
     assert (scores["舌象.苔色"]["precision"], scores["舌象.苔色"]["recall"]) == (0, None)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "images").mkdir()
+    lines = ["image,split,classes"]
+    for seed in range(4):
+        pixels = render_tongue(random_attributes(seed), size=160, seed=seed)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{seed}.jpg", quality=95)
+        lines.append(f"{seed},{'dev' if seed % 2 else 'train'},baitaishe|zishe")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf8")
+    return tmp_path
+
+
+def test_photos_made_faulty(modules, photos, monkeypatch):
+    import photo_quality
+    import readme
+
+    faults = ("too dark", "far away")
+    kept = {fault: photo_quality.FAULTS[fault] for fault in faults}
+    monkeypatch.setattr(photo_quality, "FAULTS", kept)
+    out, folder = photos / "out.json", str(photos)
+    arguments = ["", str(out), folder, "--device", folder, "--wild", folder, "--dev", "1"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--train", "1"])
+    photo_quality.main()
+    found = json.loads(out.read_text(encoding="utf8"))
+    assert {part: r["photos"] for part, r in found["untouched"].items()} == {
+        "train": 1, "dev": 2, "device": 4, "wild": 4,
+    }  # fmt: skip
+    assert {name: r["photos"] for name, r in found["classes"].items()} == {
+        "baitaishe": 4, "zishe": 4,
+    }  # fmt: skip
+    dark = [r for r in found["faults"]["dev"] if r["fault"] == "too dark"]
+    assert [r["strength"] for r in dark] == [-1, -2, -3, -4]
+    assert dark[-1]["rejected"] == dark[-1]["photos"] == 1
+    assert {r["fault"] for r in found["faults"]["device"]} == {"far away"}
+    noise = found["no_tongue"]["drawn"]["noise"]
+    assert noise["rejected"] == noise["photos"]
+    for make in (readme.photo_bounds, readme.photo_alarms, readme.photo_faults):
+        assert make(found).startswith("| ")
+    monkeypatch.setattr(sys, "argv", ["", str(out), str(photos / "images")])
+    with pytest.raises(SystemExit, match=r"Skipped: .*labels\.csv"):
+        photo_quality.main()
+
+
+def test_faults_grow_with_their_strength(modules):
+    import photo_quality
+
+    pixels = render_tongue(random_attributes(1), size=96, seed=1)
+    y, x = numpy.mgrid[:96, :96] - 48
+    mask = y**2 + x**2 < 30**2
+    for name, (_, change, strengths, _) in photo_quality.FAULTS.items():
+        changed = [change(pixels, mask, strength) for strength in strengths]
+        assert all(c.dtype == numpy.uint8 and c.flags.c_contiguous for c in changed), name
+        if changed[0].shape == pixels.shape:
+            away = [abs(c.astype(int) - pixels).mean() for c in changed]
+            assert away == sorted(away), name
+            assert away[0] > 0, name
+        elif "cut off" in name:
+            sizes = [c.size for c in changed]
+            assert [pixels.size, *sizes] == sorted({pixels.size, *sizes}, reverse=True), name
+        else:
+            assert {c.shape for c in changed} == {(photo_quality.FRAME, photo_quality.FRAME, 3)}
+    tip = photo_quality.cut_tip(pixels, mask, 0.5)
+    assert len(tip) == pytest.approx(48, abs=1)
+    glare = photo_quality.glare(pixels, mask, 0.2)
+    assert (glare[mask].min(1) > 240).mean() == pytest.approx(0.2, abs=0.04)
+    parts = list(photo_quality.parts_without(numpy.tile(pixels, (3, 3, 1)), numpy.pad(mask, 96)))
+    assert len(parts) == 4
+    assert all(min(part.shape[:2]) >= 48 for part in parts)
+
+
+def test_what_a_photo_costs(modules, tmp_path, monkeypatch):
+    import photo_speed
+    import readme
+
+    monkeypatch.setattr(photo_speed, "BATCH", 2)
+    monkeypatch.setattr(photo_speed, "LARGE", (1200, 900))
+    small = {"components.tongue_encoder.model.depths": [1, 1, 1, 1]}
+    file, _ = photo_speed.CONFIGS[photo_speed.RESNET]
+    monkeypatch.setitem(photo_speed.CONFIGS, photo_speed.RESNET, (file, small))
+    monkeypatch.setattr(photo_speed, "apart", lambda function, *arguments: function(*arguments))
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(sys, "argv", ["", str(out), "--photos", "2", "--rounds", "1"])
+    photo_speed.main()
+    found = json.loads(out.read_text(encoding="utf8"))
+    assert found["rendered"]
+    assert found["photos"] == 2
+    assert len(found["nets"]) == 4
+    assert found["nets"][f"{photo_speed.OURS}, 1 at a time"] == 1
+    assert all(bytes_ > 2**20 for bytes_ in found["peak_bytes"].values())
+    assert set(found["peak_bytes"]) == {*found["nets"], *found["large"]}
+    assert sum(found["steps"].values()) == pytest.approx(1)  # of two photos, a median is a mean
+    for make in (readme.photo_steps, readme.photo_speed):
+        assert make(found).startswith("| ")
+    monkeypatch.setattr(sys, "argv", ["", str(out), str(tmp_path)])
+    with pytest.raises(SystemExit, match="Skipped: there is no images/"):
+        photo_speed.main()

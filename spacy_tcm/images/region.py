@@ -6,6 +6,8 @@ import numpy
 from numpy.typing import NDArray
 
 MARGIN = 0.08  # around the tongue, of its longer side: tooth marks are at its edge
+# What a net finds of a tongue that the photo cuts through ends a little before the edge.
+BAND = 1 / 32  # of the square's side
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,16 +16,21 @@ class TongueRegion:
 
     mask: (side, side) bool, the largest connected part, holes filled.
     share: of the photo's content (without padding) that it covers.
-    second_share: the next largest part, over the largest.
-    at_edge: share of its outline that runs along the edge of the content.
+    second_share, second_certainty: of the next largest part, its size over the largest, and the
+        mean probability inside it; 0 if there is none.
+    at_edge: how much of the lower, left or right edge of the content it takes, the most of the
+        three, over the root of its area. At the upper edge there is the mouth.
     certainty: mean probability inside, 0 to 1.
+    roundness: the shorter over the longer axis of the ellipse with its second moments, 0 to 1.
     """
 
     mask: NDArray[numpy.bool_]
     share: float
     second_share: float
+    second_certainty: float
     at_edge: float
     certainty: float
+    roundness: float
 
     def square(self) -> tuple[int, int, int]:
         """(top, left, side) of the square around the tongue, with a margin; may leave the photo."""
@@ -46,17 +53,35 @@ def find_region(
     if not n_parts:
         return None
     sizes = numpy.bincount(parts.ravel())[1:]
-    largest = int(sizes.argmax())
+    largest, *others = (int(part) for part in numpy.argsort(-sizes, kind="stable")[:2])
     mask = ndimage.binary_fill_holes(parts == largest + 1)
-    outline = mask & ~ndimage.binary_erosion(mask)
-    inner = ndimage.binary_erosion(content, iterations=2)
     return TongueRegion(
         mask,
         share=float(mask.sum() / max(1, content.sum())),
-        second_share=float(sorted(sizes)[-2] / sizes[largest]) if n_parts > 1 else 0.0,
-        at_edge=float((outline & ~inner).sum() / max(1, outline.sum())),
+        second_share=float(sizes[others[0]] / sizes[largest]) if others else 0.0,
+        second_certainty=float(probability[parts == others[0] + 1].mean()) if others else 0.0,
+        at_edge=_at_edge(mask, content),
         certainty=float(probability[mask].mean()),
+        roundness=_roundness(mask),
     )
+
+
+def _at_edge(mask: NDArray[numpy.bool_], content: NDArray[numpy.bool_]) -> float:
+    rows, columns = numpy.flatnonzero(content.any(1)), numpy.flatnonzero(content.any(0))
+    band = max(1, round(BAND * len(mask)))
+    inside = mask[: rows[-1] + 1, columns[0] : columns[-1] + 1]
+    longest = max(
+        inside[-band:].any(0).sum(), inside[:, :band].any(1).sum(), inside[:, -band:].any(1).sum()
+    )
+    return float(longest / numpy.sqrt(mask.sum()))
+
+
+def _roundness(mask: NDArray[numpy.bool_]) -> float:
+    places = numpy.argwhere(mask)
+    away = places - places.mean(0)
+    # A pixel is a square, not a point: it has a twelfth of its side's square.
+    shortest, longest = numpy.linalg.eigvalsh(away.T @ away / len(places) + numpy.eye(2) / 12)
+    return float(numpy.sqrt(shortest / longest))
 
 
 def cut_square(plane: NDArray, square: tuple[int, int, int], fill: int = 0) -> NDArray:

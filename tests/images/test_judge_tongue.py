@@ -4,7 +4,7 @@ import numpy
 import pytest
 from PIL import Image, ImageFilter
 
-from spacy_tcm.images.quality import judge_tongue
+from spacy_tcm.images.quality import TONGUE_BOUNDS, judge_tongue
 from spacy_tcm.images.reasons import REASONS
 from spacy_tcm.images.region import find_region
 from spacy_tcm.images.render import random_attributes, render_tongue
@@ -44,6 +44,7 @@ def test_a_good_photo_has_no_fault():
     ("reason", "arguments"),
     [
         ("no_tongue", {"probability": 0.55 * DISK}),
+        ("no_tongue", {"probability": 0.95 * ((Y - 64) ** 2 * 9 + (X - 64) ** 2 < 50**2)}),
         ("tongue_too_small", {"probability": 0.95 * ((Y - 64) ** 2 + (X - 64) ** 2 < 8**2)}),
         ("several_tongues", {"probability": 0.95 * ((Y - 64) ** 2 + (X % 64 - 32) ** 2 < 26**2)}),
         ("cut_off", {"probability": 0.95 * ((Y - 128) ** 2 + (X - 64) ** 2 < 40**2)}),
@@ -59,3 +60,17 @@ def test_each_fault(reason, arguments):
     assert reason in reasons
     assert set(reasons) <= {reason, "blurred"}, "darkness and brightness hide detail, too"
     assert set(reasons) <= set(REASONS)
+
+
+def test_a_second_part_counts_if_it_is_surely_a_tongue():
+    first = (Y - 64) ** 2 + (X - 40) ** 2 < 30**2
+    second = (Y - 64) ** 2 + (X - 100) ** 2 < 18**2
+    assert judge(probability=0.95 * first + 0.95 * second)[1] == ("several_tongues",)
+    measured, reasons = judge(probability=0.95 * first + 0.85 * second)
+    assert (measured["second_tongue"], reasons) == (0, ())
+
+
+def test_every_bound_is_of_something_measured():
+    measured, _ = judge()
+    assert {name for _, name, _, _ in TONGUE_BOUNDS} == set(measured)
+    assert {reason for reason, _, _, _ in TONGUE_BOUNDS} <= set(REASONS)

@@ -18,11 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from spacy_tcm.errors import RecordError, TCMError
 from spacy_tcm.images import load
 from spacy_tcm.images.load import load_tongue_image, resolve_inside
 from spacy_tcm.images.reasons import REASONS, explain
+from spacy_tcm.images.render import random_attributes, render_tongue
 
 # Four coloured quarters: any turn, flip or cut shows.
 QUARTERS = numpy.zeros((60, 100, 3), dtype="uint8")
@@ -178,9 +180,33 @@ def test_nothing_but_pixels_is_kept():
     assert all(type(value) is float for value in result.quality.values())
 
 
-def test_large_jpeg_is_decoded_reduced_and_looks_the_same():
-    large = numpy.repeat(numpy.repeat(QUARTERS, 20, axis=0), 20, axis=1)
-    assert close(load_ok(encode(large)).pixels, load_ok(QUARTERS).pixels, 4)
+def test_large_jpeg_is_decoded_reduced_and_looks_the_same(monkeypatch):
+    drawn = Image.fromarray(render_tongue(random_attributes(0), size=300, seed=0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large = encode(drawn.resize((1600, 1200)), quality=92, exif=exif)
+    decoded = []
+    to_rgb = load._to_rgb
+    monkeypatch.setattr(load, "_to_rgb", lambda photo: decoded.append(photo.size) or to_rgb(photo))
+    reduced = load_ok(large, 256)
+    monkeypatch.setattr(JpegImageFile, "draft", lambda *_: None)
+    full = load_ok(large, 256)
+    assert decoded == [(300, 400), (1200, 1600)]
+    assert reduced.content == full.content == (0, 32, 256, 192)
+    assert close(reduced.pixels, full.pixels, 2)
+    for name, value in full.quality.items():
+        assert reduced.quality[name] == pytest.approx(value, rel=0.1, abs=0.01), name
+
+
+def test_limits_are_of_the_photo_as_it_was_taken(monkeypatch):
+    large = encode(numpy.repeat(numpy.repeat(QUARTERS, 8, axis=0), 8, axis=1))
+    monkeypatch.setattr(load, "MAX_PIXELS", 480 * 800)
+    load_ok(large, 32)
+    monkeypatch.setattr(load, "MAX_PIXELS", 480 * 800 - 1)  # reduced, it is far below
+    assert reason_of(large, 32) == "too_large"
+    monkeypatch.setattr(load, "MIN_SIDE", 480)
+    monkeypatch.setattr(load, "MAX_PIXELS", 480 * 800)
+    load_ok(large, 32)
 
 
 def test_quality_does_not_depend_on_the_size_asked_for():
