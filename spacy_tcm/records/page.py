@@ -61,6 +61,7 @@ VISIBLE |= {
     for code in (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 ZONES_ZH = {"root": "舌根", "centre": "舌中", "tip": "舌尖", "left": "左边", "right": "右边"}
+SOURCES_ZH = {"text": "病历", "image": "照片", "both": "病历与照片"}
 STATUS_ZH = {"none": "无照片", "ok": "已使用", "rejected": "未采用", "not_run": "未分析"}
 
 
@@ -103,6 +104,7 @@ def write_pages(out: Path, per_page: int = PER_PAGE) -> Iterator[Path]:
             labels_zh=LABELS_ZH,
             colours=COLOURS,
             status_zh=STATUS_ZH,
+            sources_zh=SOURCES_ZH,
         )
         (out / page_name(number)).write_text(html, encoding="utf-8")
         yield out / page_name(number)
@@ -190,7 +192,14 @@ def _card(entry: dict[str, Any], out: Path) -> dict[str, Any]:
             if reason != BAD_PATH  # the warning says more
         ],
         "attributes": attributes,
+        "typed": [_typed(field, found) for field, found in entry["fields"].items()],
     }
+
+
+def _typed(field: str, found: dict[str, Any]) -> dict[str, Any]:
+    """A typed field with all that the template may show of it."""
+    usual = {"probability": None, "candidates": (), "unmentioned": ()}
+    return {**usual, **found, "id": field, "name": field.rpartition(".")[2]}
 
 
 def _attribute(name: str, found: dict[str, Any]) -> dict[str, Any]:

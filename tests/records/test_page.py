@@ -94,7 +94,24 @@ def entries(value):
     tongue = {"status": value, "reasons": [value], "attributes": {value: attribute}}
     text = value + "痛"
     entity = {"start": len(value), "end": len(text), "label": value, "text": "痛", "score": 0.5}
-    head = {"schema_version": "0.1", "id": value, "source": value}
+    head = {"schema_version": "0.2", "id": value, "source": value}
+    field = {
+        **{"value": [value], "evidence": value, "start": 0, "end": 1, "source": "both"},
+        "candidates": [value],
+        "unmentioned": [{"value": value, "probability": 0.9}],
+    }
+    conflict = {
+        **{
+            "field": value,
+            "text": [value],
+            "image": value,
+            "evidence": value,
+            "start": 0,
+            "end": 1,
+        },
+        "probability": 0.9,
+        "compatible": 0.01,
+    }
     message = {"code": value, "message": value}
     yield {
         **head,
@@ -103,6 +120,8 @@ def entries(value):
         "text": text,
         "entities": [entity],
         "tongue": tongue,
+        "fields": {value: field},
+        "conflicts": [conflict],
         "warnings": [message],
     }
     yield {**head, "status": "error", "error": message}
@@ -351,3 +370,34 @@ def test_summary_is_read_back(nlp, tmp_path):
     (html,) = write(nlp, [InputRecord("a", "x", "便血")], tmp_path)
     assert "tcm_test 1" in html
     assert json.loads((tmp_path / "summary.json").read_text())["records"] == 1
+
+
+def test_fields_say_where_they_come_from_and_conflicts_stand_out(tmp_path):
+    from spacy_tcm.fields.photo import join_photo
+    from spacy_tcm.fields.tongue import TongueGrammar
+
+    text, grammar = "舌淡红，苔薄白", TongueGrammar.from_path()
+    attributes = {
+        "coating_color": {
+            "value": "yellow",
+            "probabilities": {"white": 0.02, "light_yellow": 0.08, "yellow": 0.9},
+            "abstained": False,
+        },
+        "fissure": {
+            "value": "severe",
+            "probabilities": {"light": 0.1, "severe": 0.9},
+            "abstained": False,
+        },
+    }
+    reading = grammar.read([(0, "舌淡红"), (4, "苔薄白")], text)
+    fields, conflicts = join_photo(grammar, reading, attributes, 0.1)
+    (entry, _) = entries("x")
+    tongue = {"status": "ok", "reasons": [], "quality": {}, "attributes": attributes}
+    entry = {**entry, "tongue": tongue, "fields": fields, "conflicts": conflicts, "warnings": []}
+    write_results([entry], tmp_path / "out", {"lang": "x", "name": "x", "version": "x"})
+    (path,) = write_pages(tmp_path / "out")
+    html = path.read_text(encoding="utf-8")
+    assert html.count("图文不符") == 1
+    assert "病历写“苔薄白”，照片似为“黄”（90%）" in html
+    assert '<b>裂纹</b> <span class="source s-image">照片 90%</span>' in html
+    assert '<b>淡红</b> <span class="source s-text">病历</span>' in html
