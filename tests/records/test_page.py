@@ -198,9 +198,9 @@ def test_photo_is_small_clean_and_called_rendered(nlp, tmp_path):
             assert photo.size == (360, 270)
             assert not photo.getexif()
     assert ["rendered</span>" in card for card in cards] == [True, False, False]
-    unproven = "自动识别，未经真实照片验证，勿用于诊断"
+    unproven = "其准确度取决于训练所用的照片，勿用于诊断"
     assert [unproven in card for card in cards] == [False, True, False]
-    assert "not validated on real photos" in cards[1]
+    assert "not for diagnosis" in cards[1]
     assert "淡红 70%" in cards[0]
     assert explain("damaged", "zh") in cards[2]
     assert not any(f"{name}.jpg" in html for name in ("rendered", "taken", "broken"))
