@@ -146,7 +146,8 @@ def segmenter(data: dict[str, Any]) -> str:
 
 
 PLAIN = "as it is"
-SHOWN = ("accuracy", "macro_f", "calibration_error", "coverage")
+SHOWN = ("accuracy", "macro_f", "calibration_error_before", "calibration_error", "coverage")
+TOLD = ("told", "told_accuracy")
 
 
 def tongue(data: dict[str, Any]) -> str:
@@ -154,9 +155,13 @@ def tongue(data: dict[str, Any]) -> str:
     for name in data["attributes"]:
         for row, changes in data["rows"].items():
             s = changes[PLAIN][name]
-            rows.append([name, row, str(s["photos"]), *(pm(s[n]) for n in SHOWN)])
-    header = ["attribute", "", "photos", "accuracy", "macro F1", "calibration error"]
-    return table([*header, "coverage at 90 %"], rows)
+            ours = "calibration_error_before" in s
+            told = [pm(s[n]) if ours else "–" for n in TOLD]
+            figures = [pm(s[n]) if n in s else "–" for n in SHOWN]
+            rows.append([name, row, str(s["photos"]), *figures, *told])
+    header = ["attribute", "", "photos", "accuracy", "macro F1", "calibration error, raw"]
+    more = ["calibrated", "coverage at 90 %", "told", "right of those told"]
+    return table([*header, *more], rows)
 
 
 def tongue_changed(data: dict[str, Any]) -> str:
@@ -167,6 +172,60 @@ def tongue_changed(data: dict[str, Any]) -> str:
         if change in changes and len(changes) > 1
     ]
     return table(["photo", "", *data["attributes"]], rows)
+
+
+def tongue_fields(data: dict[str, Any]) -> str:
+    rows = [
+        [source, name, str(s["gold"]), *(f"{100 * s[n]:.1f}" for n in SCORES)]
+        for source, scores in data["rows"].items()
+        for name, s in scores.items()
+    ]
+    lines = table(["", "field", "values", "P", "R", "**F1**"], rows)
+    return f"{lines}\n\n{data['records']} records."
+
+
+def conflicts(data: dict[str, Any]) -> str:
+    rows = [
+        [source, name, str(s["pairs"]), str(s["conflicts"]), pm(s["precision"]), pm(s["recall"])]
+        for source, scores in data["flag"].items()
+        for name, s in scores.items()
+    ]
+    header = ["text read from", "compared", "pairs", "of them disagree", "precision", "recall"]
+    lines = table(header, rows)
+    return f"{lines}\n\nA conflict below {data['bound']:g}; {data['seeds']} tongue nets."
+
+
+def conflict_bounds(data: dict[str, Any]) -> str:
+    rows = [[bound, pm(s["precision"]), pm(s["recall"])] for bound, s in data["chosen_on"].items()]
+    return table(["bound", "precision", "recall"], rows)
+
+
+def photo_fields(data: dict[str, Any]) -> str:
+    rows = [
+        [text, photo, *(pm(s[n]) for n in ("precision", "recall"))]
+        for text, found in data["fields"].items()
+        for photo, s in found.items()
+    ]
+    return table(["tongue in the text", "photo", "precision", "recall"], rows)
+
+
+def fusion(data: dict[str, Any]) -> str:
+    rows = [
+        [row, title, str(s["seeds"]), *(pm(s[n]) if s[n] else "–" for n in ("f", "tongue_f"))]
+        for row, scores in data["summary"].items()
+        for title, s in scores.items()
+    ]
+    return table(["", "text, photo", "seeds", "F1", "F1 of TONGUE"], rows)
+
+
+def gates(data: dict[str, Any]) -> str:
+    rows = [
+        [row, title, *(f"{s[n]['mean']:.3f}" for n in ("gate_at_tongue", "gate_elsewhere"))]
+        for row, scores in data["summary"].items()
+        for title, s in scores.items()
+        if s["gate_at_tongue"] and "no gate" not in row
+    ]
+    return table(["", "text, photo", "gate at TONGUE", "elsewhere"], rows)
 
 
 def photo_faults(data: dict[str, Any]) -> str:
@@ -301,6 +360,12 @@ BLOCKS = {
     "segmenter": ("../assets/tongue/segmenter.json", segmenter),
     "tongue": ("tongue.json", tongue),
     "tongue-changed": ("tongue.json", tongue_changed),
+    "tongue-fields": ("tongue_fields.json", tongue_fields),
+    "conflicts": ("conflicts.json", conflicts),
+    "conflict-bounds": ("conflicts.json", conflict_bounds),
+    "photo-fields": ("conflicts.json", photo_fields),
+    "fusion": ("fusion.json", fusion),
+    "gates": ("fusion.json", gates),
     "photo-bounds": ("photo_quality.json", photo_bounds),
     "photo-alarms": ("photo_quality.json", photo_alarms),
     "photo-faults": ("photo_quality.json", photo_faults),

@@ -1,6 +1,7 @@
 """The benchmarks that train: their rows make configs that hold together, their sums are right."""
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -218,3 +219,84 @@ def test_what_a_photo_costs(modules, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["", str(out), str(tmp_path)])
     with pytest.raises(SystemExit, match="Skipped: there is no images/"):
         photo_speed.main()
+
+
+RECORD = {
+    "id": "a",
+    "text": "便血，舌淡红，苔薄白，脉弦。",
+    "entities": [[0, 2, "SYMPTOM"], [3, 6, "TONGUE"], [7, 10, "TONGUE"], [11, 13, "PULSE"]],
+}
+
+
+def test_pairs_of_records_and_photos(modules, tmp_path):
+    import pairs
+
+    from spacy_tcm.fields.tongue import TongueGrammar
+
+    lines = ["image,coating_color,body_color,fissure,split"]
+    lines += ["a,white,,severe,train", "b,yellow,,,train", "c,,,light,train", "d,white,light,,dev"]
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf8")
+    photos = pairs.read_photos(tmp_path, "train")
+    assert [Path(photo["image"]).stem for photo in photos] == ["a", "b"], "c has no colour"
+    (other,) = pairs.read_photos(tmp_path, "dev")
+    grammar = TongueGrammar.from_path()
+    values = pairs.record_values(RECORD, grammar)
+    assert values == {"舌象.舌色": ["淡红"], "舌象.苔色": ["白"], "舌象.苔质": ["薄"]}
+    meta = {**RECORD, "meta": {"tongue": {"苔色": ["淡黄"]}}}
+    assert pairs.record_values(meta, grammar) == {"舌象.苔色": ["淡黄"]}
+    assert pairs.fits(photos[0], values, grammar) == {"coating_color": True}
+    assert pairs.fits(photos[1], values, grammar) == {"coating_color": False}
+    assert pairs.fits(photos[1], {"舌象.苔色": ["淡黄"]}, grammar) == {"coating_color": True}
+    assert pairs.fits(other, values, grammar) == {"body_color": False, "coating_color": True}
+    for agree, name in ((True, "a"), (False, "b")):
+        drawn = pairs.draw(photos, values, grammar, random.Random(0), agree=agree)
+        assert Path(drawn["image"]).stem == name
+    assert pairs.draw([other], values, grammar, random.Random(0), agree=True) is None
+
+
+def test_text_without_its_tongue(modules):
+    import fusion
+
+    blurred = fusion.blur(RECORD)
+    assert blurred["text"] == "便血，舌□□，苔□□，脉弦。"
+    assert blurred["entities"] == RECORD["entities"]
+    omitted = fusion.omit(RECORD)
+    assert omitted["text"] == "便血，脉弦。"
+    assert [omitted["text"][s:e] for s, e, _ in omitted["entities"]] == ["便血", "脉弦"]
+
+
+def test_flags_and_their_bound(modules):
+    import conflicts
+
+    def case(agrees):
+        return (RECORD, "coating_color", "a.jpg", agrees)
+
+    found = [(case(True), 0.9), (case(True), 0.04), (case(False), 0.01), (case(False), 0.3)]
+    assert conflicts.flag_scores(found, 0.02) == {
+        "pairs": 4, "conflicts": 2, "precision": 1.0, "recall": 0.5,
+    }  # fmt: skip
+    assert conflicts.flag_scores(found, 0.05)["precision"] == 0.5
+    assert conflicts.flag_scores(found[:1], 0.05)["precision"] is None
+    assert conflicts.choose_bound([found]) == 0.02
+    assert conflicts.choose_bound([[(case(False), 0.01)], [(case(False), 0.4)]]) == 0.5
+
+
+def test_a_photo_in_conflict_fills_fields_where_the_text_is_silent(modules):
+    import conflicts
+
+    nlp = spacy.blank("tcm")
+    fields = spacy.blank("tcm").add_pipe("tcm_fields")
+    yellow = {"white": 0.01, "light_yellow": 0.04, "yellow": 0.95}
+    attribute = {"value": "yellow", "probabilities": yellow, "abstained": False}
+    tongue = {"status": "ok", "reasons": [], "quality": {}}
+    told = {"x.jpg": {**tongue, "attributes": {"coating_color": attribute}}}
+    cases = [(RECORD, "coating_color", "x.jpg", False)]
+    docs = {"a": conflicts.make_doc(nlp, RECORD, False)}
+    ((_, compatible),) = conflicts.compare(docs, cases, told, fields)
+    assert compatible == pytest.approx(0.01)
+    fields.conflict_below = 0.1
+    agreeing = [({**RECORD, "meta": {"tongue": {"苔色": ["黄"]}}}, "coating_color", "x.jpg", True)]
+    for text, recall in (("as written", 0.0), ("omitted", 1.0)):
+        scores = conflicts.filled(nlp, agreeing, told, fields, text)
+        assert scores["on"]["recall"] == recall, "the text, which says 白, is never overridden"
+        assert scores["off"]["recall"] == 0.0
