@@ -234,6 +234,7 @@ def main() -> None:
             before = predict(encoder, changed[PLAIN])
             fitted[row].append(calibrate(nlp, args.photos))
             if args.keep and row == OURS:
+                args.keep.mkdir(parents=True, exist_ok=True)
                 nlp.to_disk(args.keep / f"seed{seed}")
             predicted = {change: predict(encoder, photos) for change, photos in changed.items()}
             runs.append(
