@@ -209,6 +209,16 @@ def photo_fields(data: dict[str, Any]) -> str:
     return table(["tongue in the text", "photo", "precision", "recall"], rows)
 
 
+def heat_maps(data: dict[str, Any]) -> str:
+    rows = [
+        [name, method, f"{s['mean']:.2f} ± {s['sd']:.2f}"]
+        for name, found in data["falls"].items()
+        for method, s in found.items()
+    ]
+    lines = table(["attribute", "map", "fall of the score"], rows)
+    return f"{lines}\n\n{data['photos']} photos, {data['seeds']} tongue nets."
+
+
 def fusion(data: dict[str, Any]) -> str:
     rows = [
         [row, title, str(s["seeds"]), *(pm(s[n]) if s[n] else "–" for n in ("f", "tongue_f"))]
@@ -364,6 +374,7 @@ BLOCKS = {
     "conflicts": ("conflicts.json", conflicts),
     "conflict-bounds": ("conflicts.json", conflict_bounds),
     "photo-fields": ("conflicts.json", photo_fields),
+    "heat-maps": ("heat_maps.json", heat_maps),
     "fusion": ("fusion.json", fusion),
     "gates": ("fusion.json", gates),
     "photo-bounds": ("photo_quality.json", photo_bounds),

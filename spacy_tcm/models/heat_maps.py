@@ -53,7 +53,7 @@ def find_heat(model: Model, photo: Photo, told: Sequence[int]) -> list[NDArray[n
 
 
 def _heat(net: Any, photo: Photo, attribute: int, value: int) -> NDArray[numpy.float32]:
-    n_values, by_colour = net.arch.n_values, net.arch.by_colour
+    n_values, by_colour = net.heads.arch.n_values, net.heads.arch.by_colour
     if by_colour[attribute]:
         before = sum(n for n, told in zip(n_values[:attribute], by_colour, strict=False) if told)
         return _heat_of_colours(net, photo, before + value)
@@ -86,9 +86,9 @@ def _heat_of_colours(net: Any, photo: Photo, target: int) -> NDArray[numpy.float
     import torch
     from captum.attr import IntegratedGradients
 
-    mean = net.by_colour.norm.running_mean[None]
+    mean = net.heads.by_colour.norm.running_mean[None]
     colours = torch.tensor(photo.colours, device=mean.device)[None]
-    added = IntegratedGradients(net.by_colour).attribute(colours, mean, target)
+    added = IntegratedGradients(net.heads.by_colour).attribute(colours, mean, target)
     by_zone = added.reshape(len(ZONES), -1).sum(1).clamp(min=0).cpu().numpy()
     return (by_zone[:, None, None] * find_zones(photo.mask)).max(0).astype("float32")
 

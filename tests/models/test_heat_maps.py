@@ -112,8 +112,8 @@ def test_a_map_is_bright_where_its_head_looks(photo, mask):
         net(*(torch.tensor(x)[None] for x in (photo.pixels, mask, photo.colours)))
         hook.remove()
         channel = int((seen[0][0].flatten(1) > 0).float().mean(1).argmax())
-        net.by_map.score.weight.zero_()
-        net.by_map.score.weight[2, channel] = 1.0
+        net.heads.by_map.score.weight.zero_()
+        net.heads.by_map.score.weight[2, channel] = 1.0
     _, heat = find_heat(encoder.model, photo, [0, 2])
     expected = torch.nn.functional.interpolate(seen[0][:, [channel]], (64, 64), mode="bilinear")
     expected = expected[0, 0].numpy()
@@ -123,7 +123,9 @@ def test_a_map_is_bright_where_its_head_looks(photo, mask):
 
 @pytest.mark.parametrize("zone", range(5))
 def test_colours_are_painted_into_their_zone(model, photo, mask, zone):
-    norm, score = (lambda head: (head.norm, head.score))(get_module(model.layers[0]).by_colour)
+    norm, score = (lambda head: (head.norm, head.score))(
+        get_module(model.layers[0]).heads.by_colour
+    )
     with torch.no_grad():
         norm.running_mean.fill_(0.25)
         score.weight.zero_()
