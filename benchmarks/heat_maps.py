@@ -4,9 +4,9 @@
 
 PHOTOS_DIR: holds labels.csv and images/, no part of this repository. TONGUE_MODEL: trained tongue
 pipelines (`tongue.py --keep`). Of each of the first photos of the split "dev" the hottest fifth of
-PHOTOS_DIR: holds labels.csv and images/, no part of this repository. TONGUE_MODEL: trained
-score of the value that was told falls, the more rightly is it marked. Beside ours: Grad-CAM on the
-last stage (Selvaraju et al. 2017), and blobs anywhere on the tongue.
+the tongue takes on its mean colour (the deletion test of Petsiuk et al. 2018): the more the score
+of the value that was told falls, the more rightly is it marked. Beside ours: Grad-CAM on the last
+stage (Selvaraju et al. 2017), and blobs anywhere on the tongue.
 """
 
 import argparse
