@@ -243,7 +243,7 @@ class TongueEncoder(TrainablePipe):
         heads: str | None = None,
     ) -> None:
         """attributes: attribute -> values to tell apart; None takes the attributes that the
-        examples' ``tongue_labels`` mention, with all of their known values.
+        examples' ``tongue_labels`` mention, with the values seen there: others cannot be learned.
 
         heads: a file that :meth:`heads_to_disk` has written: attributes are told as by that
             pipeline, and learned no further. RAISES ModelError: it cannot be used.
@@ -391,7 +391,7 @@ def softmax(x: Any) -> Any:
 
 
 def _attributes_in(examples: Iterable[Example]) -> dict[str, list[str]]:
-    """Attributes mentioned in the examples, with their usual values, then any other seen."""
+    """Attributes and values mentioned in the examples, in the usual order, then any other."""
     seen: dict[str, set[str]] = {}
     for example in examples:
         for name, value in (example.reference._.tongue_labels or {}).items():
@@ -400,6 +400,6 @@ def _attributes_in(examples: Iterable[Example]) -> dict[str, list[str]]:
     attributes = {}
     for name in order:
         if name in seen:
-            usual = TONGUE_ATTRIBUTES.get(name, ())
+            usual = [v for v in TONGUE_ATTRIBUTES.get(name, ()) if v in seen[name]]
             attributes[name] = [*usual, *sorted(seen[name] - set(usual))]
     return attributes
