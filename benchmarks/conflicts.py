@@ -168,7 +168,7 @@ def main() -> None:
     from spacy_tcm.training.tongue.photos import is_held_out
 
     torch.set_num_threads(1)
-    nlp = spacy.load(args.ner) if args.ner else spacy.blank("tcm")
+    nlp = spacy.load(args.ner, exclude=["tongue_encoder"]) if args.ner else spacy.blank("tcm")
     fields = spacy.blank("tcm").add_pipe("tcm_fields")
     grammar = fields.tongue
     learned_from = read_photos(args.photos, "train")

@@ -186,7 +186,11 @@ def tongue_fields(data: dict[str, Any]) -> str:
 
 def conflicts(data: dict[str, Any]) -> str:
     rows = [
-        [source, name, str(s["pairs"]), str(s["conflicts"]), pm(s["precision"]), pm(s["recall"])]
+        [
+            *(source, name, str(s["pairs"]), str(s["conflicts"])),
+            # Of fewer disagreements among as many pairs, the precision says nothing new.
+            *("–" if "opposite" in name else pm(s["precision"]), pm(s["recall"])),
+        ]
         for source, scores in data["flag"].items()
         for name, s in scores.items()
     ]

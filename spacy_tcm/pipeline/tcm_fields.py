@@ -22,7 +22,7 @@ TONGUE_FILE = "tongue.json"
     "tcm_fields",
     assigns=["doc._.fields", "doc._.conflicts"],
     requires=["doc.ents"],
-    default_config={"conflict_below": 0.1},
+    default_config={"conflict_below": 0.2},
 )
 def make_tcm_fields(nlp: Language, name: str, conflict_below: float) -> "TCMFields":
     """Factory ``tcm_fields``. conflict_below: see :class:`TCMFields`."""
@@ -50,7 +50,7 @@ class TCMFields(Pipe):
     matter here whether the attribute was abstained from.
     """
 
-    def __init__(self, name: str = "tcm_fields", *, conflict_below: float = 0.1):
+    def __init__(self, name: str = "tcm_fields", *, conflict_below: float = 0.2):
         """RAISES ModelError: conflict_below is not from 0 to 1."""
         if not isinstance(conflict_below, int | float) or not 0 <= conflict_below <= 1:
             raise ModelError(Errors.E462.format(name=name, value=conflict_below))
