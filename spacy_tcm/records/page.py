@@ -205,6 +205,9 @@ def _typed(field: str, found: dict[str, Any]) -> dict[str, Any]:
 def _attribute(name: str, found: dict[str, Any]) -> dict[str, Any]:
     """An attribute of the photo in Chinese, its values most probable first."""
     name_zh, values_zh = TONGUE_ZH.get(name, (name, {}))
+    if "none" in values_zh and "none" not in found.get("probabilities", {}):
+        # Learned from photos of which none was said to lack it: slight may be absent.
+        values_zh = {**values_zh, "light": "轻或无"}
     probabilities = sorted(
         found.get("probabilities", {}).items(), key=lambda item: -(item[1] or 0.0)
     )
