@@ -28,7 +28,9 @@ def test_describes_what_it_learnt(trained):
     colour = first["attributes"]["body_color"]
     assert colour["value"] == "regular"
     assert sum(colour["probabilities"].values()) == pytest.approx(1)
-    assert list(colour["probabilities"]) == ["light", "regular", "dark"]
+    assert list(colour["probabilities"]) == ["regular", "dark"], "no photo is light"
+    assert (colour["term"], docs[1]._.tongue["attributes"]["body_color"]["term"]) == ("淡红", "红")
+    assert first["attributes"]["fissure"]["term"] is None
     assert colour["abstained"] is False
     assert docs[1]._.tongue["attributes"]["body_color"]["value"] == "dark"
     assert docs[3]._.tongue == {"status": "none", "reasons": [], "quality": {}, "attributes": {}}
@@ -260,10 +262,11 @@ def test_colours_come_from_colours_alone(photos):
         _, before = net(pixels, masks, colours)
         _, other_colours = net(pixels, masks, colours + 1)
         _, other_pixels = net(255 - pixels, masks, colours)
-    assert (before[:, 3:] == other_colours[:, 3:]).all()
-    assert (before[:, :3] != other_colours[:, :3]).any()
-    assert (before[:, :3] == other_pixels[:, :3]).all()
-    assert (before[:, 3:] != other_pixels[:, 3:]).any()
+    n = len(pipe.attributes["body_color"])
+    assert (before[:, n:] == other_colours[:, n:]).all()
+    assert (before[:, :n] != other_colours[:, :n]).any()
+    assert (before[:, :n] == other_pixels[:, :n]).all()
+    assert (before[:, n:] != other_pixels[:, n:]).any()
 
 
 def test_heads_are_taken_over_and_learn_no_further(photos, tmp_path):
