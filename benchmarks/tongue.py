@@ -33,6 +33,7 @@ from spacy.util import load_config
 from spacy_tcm.images.colour import WARM, relight
 from spacy_tcm.models.photos import Photo, prepare_photos
 from spacy_tcm.models.segmenter import build_tongue_segmenter
+from spacy_tcm.models.tongue import colour_distance
 from spacy_tcm.models.weights import get_module
 from spacy_tcm.training.evaluation import reliability
 from spacy_tcm.training.tongue.calibration import calibrate_tongue
@@ -128,7 +129,8 @@ def predict(encoder: Any, photos: Sequence[Photo]) -> list[Told]:
                 photo.seen["looked"] = net.look(pixels, mask)
             colours = torch.from_numpy(photo.colours[None])
             _, scores = net.judge(*photo.seen["looked"], colours)
-        found.append(encoder.describe(scores[0].numpy()))
+        distance = colour_distance(encoder.model, photo)
+        found.append(encoder.describe(scores[0].numpy(), distance))
     return found
 
 

@@ -350,12 +350,16 @@ class Errors:
     E446 = (
         "[E446] The pipeline has no tongue_encoder called {name!r}. Give a pipeline that has one."
     )
-    E447 = "[E447] No photo in {path} has a label that the pipeline tells and a tongue to be seen."
+    E447 = (
+        "[E447] Too few of these photos have both a tongue to be seen and a label that the pipeline "
+        "tells ({least} are needed). It tells {known}. Check columns and values, or give more photos."
+    )
     E448 = "[E448] {name}: the target accuracy must be above 0 and below 1, not {value!r}."
     E454 = (
         "[E454] {path}: these heads were trained on other weights of the trunk. Give the trunk they "
         "were trained with in [components.tongue_encoder.model], frozen."
     )
+    E465 = "[E465] {name}: abstain_below must be a number from 0 to 1, not {value!r}. Correct the config."
     E453 = "[E453] The segmenter has no weights. Give a file in [components.tongue_encoder.model.segmenter]."
     E461 = (
         "[E461] {path}: the tongue grammar cannot be used ({cause}). Correct it; the README beside "
@@ -471,6 +475,10 @@ class Warnings:
     W405 = (
         "[W405] The calibration error on these records has not fallen. Give more records, or keep the "
         "pipeline as it was."
+    )
+    W406 = (
+        "[W406] {name}: left as it was, since only {count} photos have a label of it, and at least {least} "
+        "are needed. Give more."
     )
     W501 = "[W501] The photo was not used: {reasons}"
     W502 = "[W502] The record names a photo, but no image folder was given (--images)."

@@ -15,7 +15,7 @@ def join_photo(
 
     attributes: empty without a usable photo.
     conflict_below: a conflict is raised if the photo shows what the text says with less than this
-        probability, and something else most probably.
+        probability, and something else most probably. It need not be sure what.
     RETURNS: field id -> finding, and the conflicts: see ``TCMFields``.
     """
     fields: dict[str, dict[str, Any]] = {}
@@ -44,7 +44,8 @@ def join_photo(
         for look in looks:
             compared = look.known(values)
             compatible = look.compatible(values)
-            if compared and compatible < conflict_below and look.differs(values):
+            another = look.differs(values) and not look.unfamiliar
+            if another and compared and compatible < conflict_below:
                 conflicts.append(
                     {
                         "field": field,
@@ -81,6 +82,7 @@ class _Look:
         self.also: dict[str, list[str]] = entry.get("also_fits", {})
         self.probabilities: Mapping[str, float] = attribute["probabilities"]
         self.abstained: bool = attribute["abstained"]
+        self.unfamiliar: bool = attribute.get("unfamiliar", False)
         self.shown: str = attribute["value"]
         self.probability = float(self.probabilities[self.shown])
         # What it tells where the text does not: the likeliest first, nothing that the text denies.

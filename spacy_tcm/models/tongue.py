@@ -180,6 +180,14 @@ def _init(model: TongueModel, X=None, Y=None) -> None:
         model.layers[0].attrs["fingerprint"] = fingerprint(module.trunk)
 
 
+def colour_distance(model: TongueModel, photo: Photo) -> float:
+    """How far a photo's colours are from those learned from: the root mean square of its colour
+    statistics' standard scores, about 1 for photos like them."""
+    norm = get_module(model.layers[0]).heads.by_colour.norm
+    mean, variance = (x.cpu().numpy() for x in (norm.running_mean, norm.running_var))
+    return float(numpy.sqrt(((photo.colours - mean) ** 2 / (variance + norm.eps)).mean()))
+
+
 def write_heads(model: TongueModel, path: Path, about: dict[str, Any]) -> None:
     """Save what tells the attributes, for :func:`read_heads`. about: what they are, JSON-able."""
     net = get_module(model.layers[0])

@@ -46,8 +46,8 @@ class TCMFields(Pipe):
     "probability", "compatible"}`` for each attribute of the photo that most probably is another
     than the text says. text: those of its values that the attribute can speak of; image: what the
     photo shows, with its probability, or None if it shows none of them; compatible: the
-    probability that it shows what the text says, which is below ``conflict_below``. It does not
-    matter here whether the attribute was abstained from.
+    probability that it shows what the text says, which is below ``conflict_below``. What else it
+    shows may be abstained from; but nothing conflicts with what is ``unfamiliar``.
     """
 
     def __init__(self, name: str = "tcm_fields", *, conflict_below: float = 0.2):

@@ -21,7 +21,7 @@ from spacy_tcm.fields.tongue import read_photo_map
 from spacy_tcm.images.heat import share_by_zone
 from spacy_tcm.models.heat_maps import check_captum, find_heat
 from spacy_tcm.models.photos import Photo, tongue_alone
-from spacy_tcm.models.tongue import read_heads, set_heads, write_heads
+from spacy_tcm.models.tongue import colour_distance, read_heads, set_heads, write_heads
 from spacy_tcm.models.tongue_listener import TongueListener
 from spacy_tcm.tags import COLOUR_ATTRIBUTES, TONGUE_ATTRIBUTES
 from spacy_tcm.types import TongueFeatures
@@ -69,7 +69,9 @@ class TongueEncoder(TrainablePipe):
 
     ``doc._.tongue["attributes"]``: name -> ``value``, the most probable; ``term``, the word of the
     typed fields for it, or None where it is none (no fissure); ``probabilities`` by value; and
-    ``abstained``, true where it is too uncertain to be used.
+    ``abstained``, true where it is too uncertain to be used: where the value is not probable enough
+    or ``unfamiliar``, a colour of a photo whose colours are further from those learned from than
+    any that `calibrate` saw, so that its probabilities mean nothing.
 
     ``cfg["heat_maps"]`` and ``cfg["crop_only"]`` may be switched in a loaded pipeline. With the
     first, each attribute gets ``regions`` (zone of the tongue -> share of what speaks for its
@@ -93,6 +95,8 @@ class TongueEncoder(TrainablePipe):
         heat_maps: bool = False,
         crop_only: bool = False,
     ):
+        if not 0 <= abstain_below <= 1:
+            raise ModelError(Errors.E465.format(name=name, value=abstain_below))
         install_extensions()
         self.vocab = vocab
         self.model = model
@@ -104,6 +108,7 @@ class TongueEncoder(TrainablePipe):
             "attributes": {},
             "temperatures": {},
             "bounds": {},
+            "most_distant": None,
         }
         self.listener_map: dict[str, list[TongueListener]] = {}
         self._pending: Callable[[], None] | None = None
@@ -179,9 +184,14 @@ class TongueEncoder(TrainablePipe):
                 "status": info.status,
                 "reasons": list(info.reasons),
                 "quality": dict(info.quality),
-                "attributes": self.describe(scores[i]) if ok else {},
+                "attributes": {},
             }
-            self._add_pictures(doc, features.photos[i] if ok else None)
+            photo = features.photos[i] if ok else None
+            if photo is not None:
+                distance = colour_distance(self.model, photo)
+                doc._.tongue["quality"]["colour_distance"] = round(distance, 4)
+                doc._.tongue["attributes"] = self.describe(scores[i], distance)
+            self._add_pictures(doc, photo)
 
     def _add_pictures(self, doc: Doc, photo: Photo | None) -> None:
         """What the settings ask for. photo: None if it could not be used."""
@@ -204,19 +214,24 @@ class TongueEncoder(TrainablePipe):
             attributes[name]["regions"] = share_by_zone(heat, photo.mask)
         return maps
 
-    def describe(self, scores: Floats2d) -> dict[str, dict[str, Any]]:
-        """The attributes of one photo, of its scores, (sum of values,)."""
+    def describe(self, scores: Floats2d, distance: float = 0.0) -> dict[str, dict[str, Any]]:
+        """The attributes of one photo, of its scores, (sum of values,). distance: of its colours,
+        see `colour_distance`."""
+        most = self.cfg.get("most_distant")
+        strange = most is not None and distance > most
         described = {}
         for name, part in self.parts():
             values = self.attributes[name]
             p = softmax(scores[part] / self.temperatures.get(name, 1.0))
             best = int(p.argmax())
             bound = self.bounds.get(name, self.cfg["abstain_below"])
+            unfamiliar = strange and name in COLOUR_ATTRIBUTES
             described[name] = {
                 "value": values[best],
                 "term": self._term(name, values[best]),
                 "probabilities": {v: float(x) for v, x in zip(values, p, strict=True)},
-                "abstained": bool(p[best] < bound),
+                "abstained": bool(p[best] < bound or unfamiliar),
+                "unfamiliar": unfamiliar,
             }
         return described
 
@@ -253,7 +268,8 @@ class TongueEncoder(TrainablePipe):
         if heads is not None:
             trained, about = read_heads(Path(heads))
             attributes = about["attributes"]
-            self.cfg.update(temperatures=about["temperatures"], bounds=about["bounds"])
+            names = ("temperatures", "bounds", "most_distant")
+            self.cfg.update({name: about[name] for name in names})
         elif attributes is None and not self.attributes:
             attributes = _attributes_in(get_examples())
         if attributes is not None:
@@ -269,8 +285,8 @@ class TongueEncoder(TrainablePipe):
     def heads_to_disk(self, path: Path) -> None:
         """Save what tells the attributes, a few kilobytes, for ``[initialize]`` of a pipeline with
         the same frozen trunk."""
-        names = ("attributes", "temperatures", "bounds")
-        write_heads(self.model, path, {name: self.cfg.get(name, {}) for name in names})
+        names = ("attributes", "temperatures", "bounds", "most_distant")
+        write_heads(self.model, path, {name: self.cfg[name] for name in names})
 
     def update(
         self,

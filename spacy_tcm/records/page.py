@@ -217,6 +217,7 @@ def _attribute(name: str, found: dict[str, Any]) -> dict[str, Any]:
         "value": found["value"],
         "value_zh": values_zh.get(found["value"], found["value"]),
         "abstained": found.get("abstained", False),
+        "unfamiliar": found.get("unfamiliar", False),
         "probabilities": [(values_zh.get(value, value), p or 0.0) for value, p in probabilities],
         "zones": main_zones(found.get("regions", {})),
     }

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     (folder / "images").mkdir()
     lines = ["image,body_color,split"]
-    for seed in range(8):
+    for seed in range(24):
         color = ("light", "dark")[seed % 2]
         picture = render_tongue(
             {**random_attributes(seed), "body_color": color}, size=64, seed=seed
@@ -50,7 +50,7 @@ def test_temperatures_bounds_and_heads_are_written(folder, tmp_path):
     model, labels, out = folder / "model", folder / "labels.csv", tmp_path / "out"
     result = run(model, labels, out, "--split", "train", "--heads", heads)
     assert result.exit_code == 0, result.output
-    assert "body_color: 8 photos, temperature" in result.output
+    assert "body_color: 24 photos, temperature" in result.output
     pipe = spacy.load(out).get_pipe("tongue_encoder")
     _, about = read_heads(heads)
     assert about["temperatures"] == pipe.temperatures

@@ -187,13 +187,14 @@ def test_conflict_of_an_attribute_abstained_from(nlp):
     unsure = attribute(abstained=True, light=0.05, regular=0.5, dark=0.45)
     _, (conflict,) = run(nlp, "舌淡", body_color=unsure)
     assert (conflict["image"], conflict["compatible"]) == ("淡红", pytest.approx(0.05))
+    assert run(nlp, "舌淡", body_color={**unsure, "unfamiliar": True})[1] == []
 
 
 @pytest.mark.parametrize(
     ("entities", "attributes"),
     [
         (["舌淡红", "尖红"], {"body_color": DARK}),
-        (["舌淡红"], {"body_color": attribute(light=0.0, regular=0.15, dark=0.85)}),
+        (["舌淡红"], {"body_color": attribute(light=0.0, regular=0.25, dark=0.75)}),
         # A yellow coating often looks light yellow; none at all is 少, 无 or 剥.
         (["苔黄"], {"coating_color": attribute(white=0.02, light_yellow=0.98, yellow=0.0)}),
         (["无苔"], {"coating_thickness": attribute(none=0.99, thin=0.01, thick=0.0)}),

@@ -399,3 +399,21 @@ def test_only_the_crop_stays(photos, tmp_path):
         assert str(tmp_path).encode() not in data
         assert "张三".encode() not in data
         assert "李四".encode() not in data
+
+
+def test_colours_unlike_those_learned_from_are_abstained_from(trained):
+    pipe = trained.get_pipe("tongue_encoder")
+    doc = pipe(make_docs(trained)[0])
+    distance = doc._.tongue["quality"]["colour_distance"]
+    assert distance > 0
+    assert not doc._.tongue["attributes"]["body_color"]["abstained"]
+    nlp = switch(trained, most_distant=distance - 0.01)
+    found = nlp.get_pipe("tongue_encoder")(make_docs(nlp)[0])._.tongue["attributes"]
+    assert found["body_color"]["abstained"]
+    assert found["body_color"]["unfamiliar"]
+    assert found["fissure"] == doc._.tongue["attributes"]["fissure"], "not told from colours"
+
+
+def test_an_impossible_bound_is_refused():
+    with pytest.raises(ModelError, match="E465"):
+        spacy.blank("tcm").add_pipe("tongue_encoder", config={"abstain_below": 3, "model": ENCODER})

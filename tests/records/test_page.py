@@ -398,7 +398,7 @@ def test_fields_say_where_they_come_from_and_conflicts_stand_out(tmp_path):
     (path,) = write_pages(tmp_path / "out")
     html = path.read_text(encoding="utf-8")
     assert html.count("图文不符") == 1
-    assert "病历写“苔薄白”，照片似为“黄”（90%）" in html
+    assert "病历写“苔薄白”，照片似为“黄”（90%），与病历相符的可能仅 2%" in html
     assert '<b>裂纹</b> <span class="source s-image">照片 90%</span>' in html
     assert '<b>淡红</b> <span class="source s-text">病历</span>' in html
     assert "轻或无 10%" in html, "no photo that it learned from lacked fissures"

@@ -4,7 +4,9 @@ import spacy
 from spacy.training import Example
 
 from spacy_tcm.errors import ModelError
-from spacy_tcm.training.tongue.calibration import NEVER, calibrate_tongue, find_bound
+from spacy_tcm.images.colour import N_COLOURS
+from spacy_tcm.models.photos import Photo
+from spacy_tcm.training.tongue.calibration import LEAST, NEVER, calibrate_tongue, find_bound
 from spacy_tcm.types import PhotoInfo, TongueFeatures
 
 VALUES = ["light", "regular", "dark"]
@@ -23,13 +25,17 @@ def make(scores, monkeypatch):
     }
     pipe = nlp.add_pipe("tongue_encoder", config={"model": model})
     pipe.cfg["attributes"] = {"body_color": VALUES}
+    pipe.model.attrs["n_values"], pipe.model.attrs["by_colour"] = [3], [True]
+    pipe.model.initialize()
     at = iter(range(len(scores)))
 
     def predict(docs):
         rows = numpy.array([scores[next(at)] for _ in docs], dtype="float32")
         regions = numpy.zeros((len(docs), 1, 8), dtype="float32")
         present = numpy.ones(len(docs), dtype=bool)
-        return TongueFeatures(regions, present, rows, [PhotoInfo("ok")] * len(docs))
+        colours = numpy.full(N_COLOURS, 2.0, dtype="float32")
+        photos = [Photo(PhotoInfo("ok"), colours=colours)] * len(docs)
+        return TongueFeatures(regions, present, rows, [PhotoInfo("ok")] * len(docs), photos)
 
     monkeypatch.setattr(pipe, "predict", predict)
     return nlp
@@ -64,6 +70,8 @@ def test_finds_the_temperature_that_the_labels_were_drawn_at(sharpness, monkeypa
     pipe = nlp.get_pipe("tongue_encoder")
     assert pipe.temperatures == {"body_color": found["temperature"]}
     assert pipe.bounds == {"body_color": found["bound"]}
+    # New statistics are mean 0 and variance 1: all photos are two deviations away.
+    assert pipe.cfg["most_distant"] == pytest.approx(2.0, rel=1e-3)
 
 
 def test_what_it_tells_above_the_bound_is_right_as_often_as_wanted(monkeypatch):
@@ -87,9 +95,9 @@ def test_bounds_by_hand():
 
 
 def test_clear_errors(monkeypatch):
-    nlp = make([[0, 0, 1.0]], monkeypatch)
-    with pytest.raises(ModelError, match="E447"):
-        calibrate_tongue(nlp, labelled(nlp, [None]))
+    nlp = make([[0, 0, 1.0]] * (LEAST + 20), monkeypatch)
+    with pytest.raises(ModelError, match=r"E447.*body_color: light, regular, dark"):
+        calibrate_tongue(nlp, labelled(nlp, ["dark"] * (LEAST - 1)))
     with pytest.raises(ModelError, match="E448"):
         calibrate_tongue(nlp, [], target=1.0)
     with pytest.raises(ModelError, match="E446"):
