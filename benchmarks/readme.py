@@ -223,6 +223,18 @@ def heat_maps(data: dict[str, Any]) -> str:
     return f"{lines}\n\n{data['photos']} photos, {data['seeds']} tongue nets."
 
 
+def photo_distance(data: dict[str, Any]) -> str:
+    rows = [
+        [
+            *(name, str(r["used"]), str(r["unfamiliar"])),
+            *(f"{r['distance'][n]:.2f}" for n in ("least", "median", "most")),
+        ]
+        for name, r in data["sets"].items()
+    ]
+    header = ["photos", "used", "colours unfamiliar", "distance: least", "median", "most"]
+    return f"{table(header, rows)}\n\nUnfamiliar beyond {data['bound']:.2f}."
+
+
 def fusion(data: dict[str, Any]) -> str:
     rows = [
         [row, title, str(s["seeds"]), *(pm(s[n]) if s[n] else "–" for n in ("f", "tongue_f"))]
@@ -379,6 +391,7 @@ BLOCKS = {
     "conflict-bounds": ("conflicts.json", conflict_bounds),
     "photo-fields": ("conflicts.json", photo_fields),
     "heat-maps": ("heat_maps.json", heat_maps),
+    "photo-distance": ("photo_distance.json", photo_distance),
     "fusion": ("fusion.json", fusion),
     "gates": ("fusion.json", gates),
     "photo-bounds": ("photo_quality.json", photo_bounds),

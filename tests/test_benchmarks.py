@@ -300,3 +300,29 @@ def test_a_photo_in_conflict_fills_fields_where_the_text_is_silent(modules):
         scores = conflicts.filled(nlp, agreeing, told, fields, text)
         assert scores["on"]["recall"] == recall, "the text, which says 白, is never overridden"
         assert scores["off"]["recall"] == 0.0
+
+
+def test_the_hottest_part_is_painted_over(modules):
+    import heat_maps
+    import torch
+
+    pixels = torch.zeros(1, 10, 10, 3)
+    pixels[0, :5] = 100.0
+    mask = numpy.zeros((10, 10), dtype=bool)
+    mask[:, 2:7] = True  # 50 pixels, of which ten are painted, in their mean colour
+    heat = numpy.zeros((10, 10))
+    heat[0, 2:7] = heat[1, 2:7] = 1.0
+    heat[9, 9] = 5.0  # not on the tongue
+    changed = heat_maps.grey(pixels, heat, mask)
+    assert (changed != pixels).any(-1)[0].nonzero().tolist() == [
+        [row, column] for row in (0, 1) for column in range(2, 7)
+    ]
+    assert changed[0, 0, 2].tolist() == [50.0] * 3
+
+
+def test_photos_of_the_dev_split_are_measured(modules, photos):
+    import photo_distance
+
+    assert [Path(path).stem for path in photo_distance.find_photos(photos, 9)] == ["1", "3"]
+    (photos / "labels.csv").unlink()
+    assert len(photo_distance.find_photos(photos, 3)) == 3
