@@ -53,8 +53,9 @@ def test_temperatures_bounds_and_heads_are_written(folder, tmp_path):
     assert "body_color: 24 photos, temperature" in result.output
     pipe = spacy.load(out).get_pipe("tongue_encoder")
     _, about = read_heads(heads)
-    assert about["temperatures"] == pipe.temperatures
-    assert about["bounds"] == pipe.bounds
+    assert about["temperatures"] == pytest.approx(pipe.temperatures)
+    assert about["bounds"] == pytest.approx(pipe.bounds)
+    assert about["most_distant"] == pytest.approx(pipe.cfg["most_distant"])
     assert set(pipe.temperatures) == set(pipe.bounds) == {"body_color"}
     assert about["attributes"] == pipe.attributes
 
