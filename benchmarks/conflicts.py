@@ -17,14 +17,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusion import BLURRED, OMITTED, WRITTEN, blur, omit, read
+from fusion import BLURRED, OMITTED, ROOT, WRITTEN, blur, omit, read
 from ner import mean_sd
 from pairs import fits, read_photos, record_values
+from runs import require_labels
 
 PER_RECORD, DISAGREEING = 10, 2
 BOUNDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-# Photos of the split "train" that configs/tongue.cfg holds out.
-HELD_OUT = 0.15
 WANTED = 0.9  # precision for which the bound is chosen
 
 Case = tuple[dict[str, Any], str, str, bool]  # record, attribute, path of the photo, agrees
@@ -159,10 +158,10 @@ def main() -> None:
     parser.add_argument("tongue", type=Path, nargs="+")
     parser.add_argument("--ner", type=Path)
     args = parser.parse_args()
-    if not (args.photos / "labels.csv").is_file():
-        raise SystemExit(f"Skipped: there is no labels.csv in {args.photos}.")
+    require_labels(args.photos)
     import spacy
     import torch
+    from spacy.util import load_config
 
     from spacy_tcm.tags import TONGUE_ATTRIBUTES
     from spacy_tcm.training.tongue.photos import is_held_out
@@ -172,7 +171,8 @@ def main() -> None:
     fields = spacy.blank("tcm").add_pipe("tcm_fields")
     grammar = fields.tongue
     learned_from = read_photos(args.photos, "train")
-    apart = [p for p in learned_from if is_held_out(Path(p["image"]).stem, HELD_OUT)]
+    held_out = load_config(ROOT / "configs" / "tongue.cfg")["corpora"]["train"]["held_out"]
+    apart = [p for p in learned_from if is_held_out(Path(p["image"]).stem, held_out)]
     dev = read_photos(args.photos, "dev")
     labels = {photo["image"]: photo for photo in dev}
     records = {part: read(args.corpus / f"{part}.jsonl") for part in ("train", "dev")}

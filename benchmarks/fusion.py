@@ -22,7 +22,7 @@ from typing import Any
 import numpy
 from ner import mean_sd
 from pairs import draw, read_photos, record_values
-from runs import run_missing, train_last
+from runs import require_labels, run_missing, train_last
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "assets"
@@ -218,8 +218,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if not (args.photos / "labels.csv").is_file():
-        raise SystemExit(f"Skipped: there is no labels.csv in {args.photos}.")
+    require_labels(args.photos)
     if args.one:
         row, seed = args.one.split(" #")
         result = train_and_score(args.corpus, args.photos, row, int(seed), args.steps)

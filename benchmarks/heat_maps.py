@@ -10,7 +10,6 @@ stage (Selvaraju et al. 2017), and blobs anywhere on the tongue.
 """
 
 import argparse
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy
 import torch
 from ner import mean_sd
 from numpy.typing import NDArray
+from runs import read_labels, require_labels
 
 from spacy_tcm.models.heat_maps import find_heat
 from spacy_tcm.models.photos import Photo, prepare_photos
@@ -98,11 +98,9 @@ def main() -> None:
     parser.add_argument("tongue", type=Path, nargs="+")
     parser.add_argument("--photos", type=int, default=40)
     args = parser.parse_args()
-    if not (args.photos_dir / "labels.csv").is_file():
-        raise SystemExit(f"Skipped: there is no labels.csv in {args.photos_dir}.")
+    require_labels(args.photos_dir)
     torch.set_num_threads(1)
-    with (args.photos_dir / "labels.csv").open(encoding="utf8", newline="") as file:
-        names = [row["image"] for row in csv.DictReader(file) if row["split"] == "dev"]
+    names = [row["image"] for row in read_labels(args.photos_dir) if row["split"] == "dev"]
     files = [str(args.photos_dir / "images" / f"{name}.jpg") for name in names[: args.photos]]
     runs = [measure(path, files, 224) for path in args.tongue]
     report = {

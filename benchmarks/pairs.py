@@ -6,11 +6,12 @@ annotated TONGUE entities; a photo's are its labels. Only colours are compared: 
 attributes never say "none".
 """
 
-import csv
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from runs import read_labels
 
 from spacy_tcm.fields.tongue import TongueGrammar
 from spacy_tcm.tags import COLOUR_ATTRIBUTES
@@ -20,8 +21,7 @@ Values = dict[str, list[str]]  # field id -> values
 
 def read_photos(folder: Path, split: str) -> list[dict[str, str]]:
     """The photos of a split with a colour label: image (its path), and the labels it has."""
-    with (folder / "labels.csv").open(encoding="utf8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split]
+    rows = [row for row in read_labels(folder) if row["split"] == split]
     return [
         {"image": str(folder / "images" / f"{row['image']}.jpg")}
         | {name: row[name] for name in COLOUR_ATTRIBUTES if row.get(name)}

@@ -8,19 +8,18 @@ how many are colours `unfamiliar`, and so abstained from?
 """
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy
+from runs import read_labels
 
 
 def find_photos(folder: Path, most: int) -> list[str]:
     files = {path.stem: str(path) for path in sorted((folder / "images").iterdir())}
     if (folder / "labels.csv").is_file():
-        with (folder / "labels.csv").open(encoding="utf8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_labels(folder)
         if "split" in rows[0]:
             files = {row["image"]: files[row["image"]] for row in rows if row["split"] == "dev"}
     return list(files.values())[:most]

@@ -12,7 +12,6 @@ the photos of --device and --wild as they are; nothing was chosen by "dev".
 """
 
 import argparse
-import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
+from runs import read_labels, require_labels
 
 from spacy_tcm.images.colour import WARM, relight
 from spacy_tcm.images.load import load_tongue_image
@@ -314,11 +314,6 @@ def by_class(infos: Sequence[PhotoInfo], classes: Sequence[str]) -> dict[str, An
     }
 
 
-def read_labels(folder: Path) -> list[dict[str, str]]:
-    with (folder / "labels.csv").open(encoding="utf8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def evenly(paths: Sequence[Path], wanted: int) -> list[Path]:
     """At most so many, from all over."""
     return list(paths)[:: max(1, -(-len(paths) // max(1, wanted)))]
@@ -333,8 +328,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=60)
     parser.add_argument("--dev", type=int, default=100)
     args = parser.parse_args()
-    if not (args.photos / "labels.csv").is_file():
-        raise SystemExit(f"Skipped: there is no labels.csv in {args.photos}.")
+    require_labels(args.photos)
     torch.set_num_threads(1)
     segmenter = build_tongue_segmenter(str(SEGMENTER))
     segmenter.initialize()

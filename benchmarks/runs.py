@@ -1,5 +1,7 @@
-"""Many trainings, each in a process of its own, whose results one JSON file collects."""
+"""Many trainings, each in a process of its own, whose results one JSON file collects; and the
+labels of photos that are no part of this repository."""
 
+import csv
 import json
 import os
 import platform
@@ -70,3 +72,15 @@ def train_last(config: Any, out: Path, steps: int | None) -> Any:
         config["training"]["max_steps"] = steps
     train(init_nlp(config), out, stdout=sys.stderr)
     return spacy.load(out / "model-last")
+
+
+def read_labels(folder: Path) -> list[dict[str, str]]:
+    """The rows of a photo folder's labels.csv."""
+    with (folder / "labels.csv").open(encoding="utf8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def require_labels(folder: Path) -> None:
+    """Ends the script with a word where there are no labelled photos."""
+    if not (folder / "labels.csv").is_file():
+        raise SystemExit(f"Skipped: there is no labels.csv in {folder}.")

@@ -11,7 +11,6 @@ where the calibrated pipelines go.
 """
 
 import argparse
-import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ import numpy
 import torch
 from ner import mean_sd
 from PIL import Image, ImageFilter
-from runs import train_last
+from runs import read_labels, require_labels, train_last
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
@@ -82,11 +81,6 @@ CHANGES: dict[str, Callable[[numpy.ndarray], numpy.ndarray]] = {
     "turned by 15°": through(lambda image: image.rotate(15, Image.Resampling.BILINEAR)),
     "half size": through(lambda image: image.resize((image.width // 2, image.height // 2))),
 }
-
-
-def read_labels(folder: Path) -> list[dict[str, str]]:
-    with (folder / "labels.csv").open(encoding="utf8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def train(photos: Path, row: str, seed: int, steps: int | None, limit: int | None) -> Any:
@@ -204,8 +198,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="Photos of each split, for a trial.")
     parser.add_argument("--keep", type=Path, help="Folder for the pipelines.")
     args = parser.parse_args()
-    if not (args.photos / "labels.csv").is_file():
-        raise SystemExit(f"Skipped: there is no labels.csv in {args.photos}.")
+    require_labels(args.photos)
     torch.set_num_threads(1)
     rows = read_labels(args.photos)
     parts = {s: [r for r in rows if r["split"] == s][: args.limit] for s in ("train", "dev")}

@@ -1,7 +1,7 @@
 """``python -m spacy_tcm calibrate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,16 +57,10 @@ def calibrate(
         check_output_file(heads)
     nlp = load_pipeline(model)
     if corpus.suffix.lower() == ".csv":
-        _calibrate_photos(nlp, corpus, images, split, held_out, target)
+        _calibrate_photos(nlp, corpus, images, split, held_out, target, heads)
     else:
         _calibrate_entities(nlp, corpus, images)
     nlp.to_disk(out)
-    if heads is not None:
-        from spacy_tcm.pipeline.tongue_encoder import TongueEncoder
-
-        encoder = nlp.get_pipe("tongue_encoder")
-        assert isinstance(encoder, TongueEncoder)
-        encoder.heads_to_disk(heads)
 
 
 def _calibrate_entities(nlp: "Language", corpus: Path, images: Path | None) -> None:
@@ -93,6 +87,7 @@ def _calibrate_photos(
     split: str | None,
     held_out: float,
     target: float,
+    heads: Path | None,
 ) -> None:
     from spacy_tcm.training.tongue.calibration import NEVER, calibrate_tongue
     from spacy_tcm.training.tongue.photos import Part, TonguePhotoCorpus
@@ -107,3 +102,6 @@ def _calibrate_photos(
             f"{100 * error['before']:.1f} % before, {100 * error['after']:.1f} % after; abstains "
             f"{bound}, here on {100 - 100 * s['coverage']:.0f} %."
         )
+    if heads is not None:
+        encoder: Any = nlp.get_pipe("tongue_encoder")
+        encoder.heads_to_disk(heads)

@@ -122,13 +122,13 @@ class TongueEncoder(TrainablePipe):
     def temperatures(self) -> dict[str, float]:
         """Attribute -> what its scores are divided by, so that its probabilities say how often it
         is right; 1 until `training.calibration` has set it."""
-        return self.cfg.setdefault("temperatures", {})
+        return self.cfg["temperatures"]
 
     @property
     def bounds(self) -> dict[str, float]:
         """Attribute -> the probability below which it abstains; ``abstain_below`` until
         `training.calibration` has set it."""
-        return self.cfg.setdefault("bounds", {})
+        return self.cfg["bounds"]
 
     # Listeners: the protocol of spaCy's Tok2Vec.
 
@@ -217,7 +217,7 @@ class TongueEncoder(TrainablePipe):
     def describe(self, scores: Floats2d, distance: float = 0.0) -> dict[str, dict[str, Any]]:
         """The attributes of one photo, of its scores, (sum of values,). distance: of its colours,
         see `colour_distance`."""
-        most = self.cfg.get("most_distant")
+        most = self.cfg["most_distant"]
         strange = most is not None and distance > most
         described = {}
         for name, part in self.parts():
