@@ -359,6 +359,10 @@ class Errors:
         "[E454] {path}: these heads were trained on other weights of the trunk. Give the trunk they "
         "were trained with in [components.tongue_encoder.model], frozen."
     )
+    E470 = (
+        "[E470] This pipeline was compressed for use and cannot be trained. Train the pipeline that it "
+        "was made from."
+    )
     E465 = "[E465] {name}: abstain_below must be a number from 0 to 1, not {value!r}. Correct the config."
     E453 = "[E453] The segmenter has no weights. Give a file in [components.tongue_encoder.model.segmenter]."
     E461 = (

@@ -40,6 +40,8 @@ TORCH = {
     "safetensors",
     "transformers",
     "spacy_transformers",
+    "openvino",
+    "nncf",
 }
 TORCH_EAGERLY = {"nets", "training", "compress"}
 TORCH_LAZILY = {"models", "pipeline"}
