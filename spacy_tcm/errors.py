@@ -24,6 +24,17 @@ class ModelError(TCMError):
     """A model or a pipeline component is used in a way it does not support."""
 
 
+class BudgetInfeasibleError(ModelError):
+    """A net cannot be made small enough. min_bytes: the least that it takes."""
+
+    def __init__(self, budget: int, min_bytes: int):
+        super().__init__(Errors.E491.format(budget=budget, least=min_bytes))
+        self.budget, self.min_bytes = budget, min_bytes
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.budget, self.min_bytes)
+
+
 class Errors:
     # 1xx: lexicon and tokenizer
     E101 = "[E101] There is no lexicon table at {path}. Check the path."
@@ -379,6 +390,74 @@ class Errors:
         "photo. Train one with [components.{name}.model.segmenter], or switch crop_only off."
     )
     # 5xx: command line
+    E471 = (
+        "[E471] The encoder's tokenizer cannot be deployed: its {part} is not that of a BERT ({found}). "
+        "Choose an encoder with a plain BERT tokenizer."
+    )
+    E472 = (
+        "[E472] A pipeline with one multimodal_ner can be deployed; this one has {count}. Deploy each "
+        "by itself."
+    )
+    E473 = (
+        "[E473] There is no graph for {name!r} (factory {found!r}), so that the pipeline would still need "
+        "torch. Remove it with nlp.remove_pipe first."
+    )
+    E474 = (
+        "[E474] The transformer cannot be deployed ({found}). What can is a BERT in "
+        "spacy_tcm.WindowedTransformer.v1 with spacy_tcm.subword_windows.v1, in the same pipeline."
+    )
+    E475 = (
+        "[E475] The tok2vec of the entity recognizer cannot be deployed ({found}). What can is a "
+        "TransformerListener with reduce_mean, a spacy.Tok2Vec of MultiHashEmbed and "
+        "MaxoutWindowEncoder, or both, concatenated."
+    )
+    E480 = (
+        "[E480] {name}: heat maps need the nets as they were trained, and this pipeline was compressed "
+        "for use. Switch heat_maps on in the pipeline that it was made from."
+    )
+    E481 = (
+        "[E481] {name}: this pipeline was compressed for use, which leaves no heads that could be saved "
+        "or compressed again. Use the pipeline that it was made from."
+    )
+    E485 = (
+        "[E485] {name} cannot be quantised: no input of it was seen. Give records and photos that the "
+        "pipeline uses."
+    )
+    E486 = (
+        "[E486] This pipeline has no graphs to quantise. Deploy it first, with "
+        "spacy_tcm.compress.deploy."
+    )
+    E487 = (
+        "[E487] Without validation records, nobody can tell what INT8 loses. Give records that the "
+        "pipeline was not trained on."
+    )
+    E490 = (
+        "[E490] The budget {budget!r} is no share of the whole. Give one above 0 and at most 1, e.g. 0.6 or "
+        "60%, or a size with its unit, e.g. 256MB."
+    )
+    E491 = (
+        "[E491] The budget of {budget:,} bytes is below the least that this net takes, {least:,} bytes. Give "
+        "at least that, a smaller batch, or smaller photos or shorter texts."
+    )
+    E492 = "[E492] Nothing would be left of {unit}. Keep at least one of its channels or heads."
+    E493 = (
+        "[E493] There is no importance '{method}' for this net. Choose one of {methods}; bn_scale needs "
+        "batch norms."
+    )
+    E494 = "[E494] There is nothing to learn {method} from. Give photos that can be used, or texts."
+    E496 = (
+        "[E496] The search cannot go on from {path} ({cause}). Call it as it was begun, or remove the file "
+        "to begin again."
+    )
+    E497 = (
+        "[E497] The pipeline has nothing to prune in {parts}. Give a trained pipeline with a tongue_encoder, "
+        "or with a transformer that is a plain BERT, or another --parts."
+    )
+    E498 = (
+        "[E498] There is nothing to judge the {part} by: {cause}. Give {option}, with what the pipeline is "
+        "to be used on."
+    )
+    E499 = "[E499] {option} must be {expected}, not {value!r}. Correct it."
     E501 = "[E501] There is no file or folder '{path}'. Check the path."
     E502 = (
         "[E502] '{path}' holds nothing to read. Give a file that ends in one of {suffixes}, or a "
@@ -457,6 +536,20 @@ class Errors:
         "characters): the file is probably Big5 or another encoding, and none of it was read. Save "
         "it as UTF-8."
     )
+    E525 = (
+        "[E525] The memory budget of {budget} is too small for this pipeline: even the smallest batch "
+        "takes more. Give at least {least}, or close what else this process holds."
+    )
+    E526 = "[E526] A memory budget is that of one process. Give n_process=1, or no memory budget."
+    E527 = "[E527] {size!r} is no size. Give one such as '512MB', '1.5GB' or '2GiB'."
+    E528 = (
+        "[E528] There is not enough memory for this record, even alone and in the shortest windows. "
+        "Close other programs, or split the record."
+    )
+    E529 = (
+        "[E529] A memory budget needs a pipeline of the language 'tcm', not '{lang}'. Leave it out, or "
+        "train the pipeline with lang = 'tcm'."
+    )
 
 
 class Warnings:
@@ -483,6 +576,14 @@ class Warnings:
     W406 = (
         "[W406] {name}: left as it was, since only {count} photos have a label of it, and at least {least} "
         "are needed. Give more."
+    )
+    W478 = (
+        "[W478] INT8 of {name} is calibrated on {count} rows of inputs; {least} are advised. Give more "
+        "records or photos."
+    )
+    W480 = (
+        "[W480] More memory was needed than the budget of {budget}, for a batch whose longest record "
+        "has {length:,} characters. The results are whole; give a larger budget, or shorter records."
     )
     W501 = "[W501] The photo was not used: {reasons}"
     W502 = "[W502] The record names a photo, but no image folder was given (--images)."

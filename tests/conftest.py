@@ -15,6 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+import spacy_tcm  # noqa: E402, F401  (before any test imports openvino, which would call home)
+
 # A deadline per example fails on a busy machine for no fault of the code.
 settings.register_profile("spacy_tcm", deadline=None, print_blob=True)
 settings.load_profile("spacy_tcm")

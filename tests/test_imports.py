@@ -20,7 +20,17 @@ PROJECT = Path(__file__).parents[1]
 # A module imports from its own row and the rows above, never from below.
 LAYERS = (
     ("errors", "types", "extensions", "tags"),
-    ("lexicon", "tokenizer", "language", "images", "batching", "fields"),
+    (
+        "lexicon",
+        "tokenizer",
+        "language",
+        "images",
+        "meters",
+        "batching",
+        "decoding",
+        "subwords",
+        "fields",
+    ),
     ("nets",),
     ("models",),
     ("pipeline",),
@@ -189,7 +199,7 @@ PRELUDE = """
 import importlib, json, sys
 
 def loaded():
-    names = {name.partition(".")[0] for name in sys.modules}
+    names = {name.partition(".")[0] for name, module in sys.modules.items() if module}
     return {name for name in names if not name.startswith("_")} - sys.stdlib_module_names
 
 entry_points = json.loads(sys.argv[1])

@@ -7,8 +7,10 @@ import typer
 from spacy.language import Language
 from tqdm import tqdm
 
+from spacy_tcm.batching import Counters
 from spacy_tcm.cli._common import limit_threads, load_pipeline
 from spacy_tcm.errors import Errors, ModelError, RecordError, TCMError
+from spacy_tcm.language import TraditionalChineseMedicine, set_memory_budget
 
 
 def structure(
@@ -44,6 +46,13 @@ def structure(
         int | None, typer.Option(min=1, help="Records at a time. Default: the pipeline's.")
     ] = None,
     n_process: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    memory_budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Most memory that this process may take, such as 1GB: batches are packed to fit, "
+            "and --batch-size means nothing. Default: the pipeline's, or no budget."
+        ),
+    ] = None,
     text_field: Annotated[str, typer.Option(help="JSON key or CSV column of the text.")] = "text",
     id_field: Annotated[str, typer.Option(help="The same for the id of the record.")] = "id",
     image_field: Annotated[
@@ -84,6 +93,7 @@ def structure(
         _check_folders(input_path, images, out)
         nlp = load_pipeline(model)
         _switch_on(nlp, model, heat_maps, crop_only)
+        batching = _keep_budget(nlp, memory_budget, n_process)
         _make_folder(out)  # last, so that a job that cannot start leaves none behind
     except TCMError as error:
         typer.echo(str(error), err=True)
@@ -101,7 +111,7 @@ def structure(
             pictures=pictures,
         )
         entries = tqdm(entries, total=total, unit="rec", disable=quiet)
-        summary = write_results(entries, out, nlp.meta)
+        summary = write_results(entries, out, nlp.meta, batching)
     remove_pages(out)  # of an earlier run: they would contradict the new results
     page = None
     if html:
@@ -139,6 +149,19 @@ def _switch_on(nlp: Language, model: str, heat_maps: bool, crop_only: bool) -> N
         encoder.cfg["heat_maps"] |= heat_maps
         encoder.cfg["crop_only"] |= crop_only
         encoder.check_settings()
+
+
+def _keep_budget(nlp: Language, budget: str | None, n_process: int) -> Counters | None:
+    """Counters of what will be done; None where there is no budget.
+
+    RAISES ModelError: it cannot be kept.
+    """
+    if budget is not None:
+        set_memory_budget(nlp, budget)
+    counters = nlp.fit_memory_budget() if isinstance(nlp, TraditionalChineseMedicine) else None
+    if counters is not None and n_process != 1:
+        raise ModelError(Errors.E526)
+    return counters
 
 
 def _make_folder(out: Path) -> None:

@@ -4,6 +4,7 @@ import numpy
 from numpy.typing import NDArray
 
 from spacy_tcm.images.colour import ZONES, find_zones
+from spacy_tcm.images.mask import find_rim
 
 OPACITY = 0.7  # of the heat where it is greatest
 
@@ -25,11 +26,10 @@ def draw_heat(
 ) -> NDArray[numpy.uint8]:
     """The heat over the photo, and the tongue's outline: (height, width, 3) RGB."""
     from matplotlib import colormaps
-    from scipy import ndimage
 
     shown = numpy.sqrt(heat / 255)  # what is faint is seen beside a single hot spot
     colours = 255 * colormaps["viridis"](shown)[..., :3]
     opacity = OPACITY * shown[..., None]
     picture = (photo * (1 - opacity) + colours * opacity + 0.5).astype("uint8")
-    picture[mask & ~ndimage.binary_erosion(mask)] = 255
+    picture[find_rim(mask)] = 255
     return picture

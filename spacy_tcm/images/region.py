@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy
 from numpy.typing import NDArray
 
+from spacy_tcm.images.mask import fill_holes, label_parts
+
 MARGIN = 0.08  # around the tongue, of its longer side: tooth marks are at its edge
 # What a net finds of a tongue that the photo cuts through ends a little before the edge.
 BAND = 1 / 32  # of the square's side
@@ -47,14 +49,12 @@ def find_region(
 ) -> TongueRegion | None:
     """probability: (side, side), 0 to 1. content: likewise, false where the photo was padded.
     RETURNS: None if no pixel of the content reaches the threshold."""
-    from scipy import ndimage
-
-    parts, n_parts = ndimage.label((probability >= threshold) & content)
+    parts, n_parts = label_parts((probability >= threshold) & content)
     if not n_parts:
         return None
     sizes = numpy.bincount(parts.ravel())[1:]
     largest, *others = (int(part) for part in numpy.argsort(-sizes, kind="stable")[:2])
-    mask = ndimage.binary_fill_holes(parts == largest + 1)
+    mask = fill_holes(parts == largest + 1)
     return TongueRegion(
         mask,
         share=float(mask.sum() / max(1, content.sum())),

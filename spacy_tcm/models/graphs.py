@@ -1,6 +1,8 @@
 """Networks as graphs that OpenVINO runs: what a deployed pipeline has instead of torch modules."""
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +16,8 @@ from thinc.shims.shim import Shim
 
 from spacy_tcm.errors import Errors, ModelError
 
+_OF_PARENT: list[Any] = []  # in a forked process: never let go, see GraphShim
+
 
 class GraphShim(Shim):
     """One graph in OpenVINO's format, compiled where it is first used.
@@ -25,7 +29,8 @@ class GraphShim(Shim):
         super().__init__(None)
         self.xml, self.weights = xml, weights
         self._compiled: Any = None
-        self._compiled_in = 0
+        self._compiled_in = os.getpid()
+        self._lock = threading.Lock()
 
     def __call__(self, inputs: Any, is_train: bool) -> Any:
         if is_train:
@@ -34,15 +39,17 @@ class GraphShim(Shim):
 
     def predict(self, inputs: Sequence[NDArray]) -> list[NDArray]:
         """inputs: in the order of the graph's. RETURNS: its outputs, in order, as own arrays."""
-        results = self._request()(list(inputs), share_inputs=True)
-        return [numpy.array(results[i]) for i in range(len(results))]
-
-    def _request(self) -> Any:
-        # What was compiled before a fork waits for threads that this process does not have.
-        if self._compiled is None or self._compiled_in != os.getpid():
-            self._compiled = compile_graph(self.xml, self.weights)
-            self._compiled_in = os.getpid()
-        return self._compiled
+        if self._compiled_in != os.getpid():
+            # What was compiled before a fork waits, also to end, for threads that are not here.
+            _OF_PARENT.append(self._compiled)
+            self._compiled, self._compiled_in = None, os.getpid()
+            self._lock = threading.Lock()
+        # OpenVINO refuses to be called by two threads at once.
+        with self._lock:
+            if self._compiled is None:
+                self._compiled = compile_graph(self.xml, self.weights)
+            results = self._compiled(list(inputs), share_inputs=True)
+            return [numpy.array(results[i]) for i in range(len(results))]
 
     def to_bytes(self) -> bytes:
         return srsly.msgpack_dumps({"xml": self.xml, "weights": self.weights})
@@ -91,7 +98,7 @@ def graph_to_bytes(graph: Any) -> tuple[bytes, bytes]:
 
 def compile_graph(xml: bytes, weights: bytes) -> Any:
     """Ready to be called with a list of inputs. As many threads as OMP_NUM_THREADS says, or as
-    OpenVINO finds right."""
+    OpenVINO finds right; one in a worker process, since there are several of these."""
     import openvino
 
     settings: dict[str, Any] = {
@@ -102,7 +109,9 @@ def compile_graph(xml: bytes, weights: bytes) -> Any:
         "ENABLE_CPU_PINNING": False,
     }
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdecimal() and int(threads):
+    if multiprocessing.parent_process() is not None:
+        settings["INFERENCE_NUM_THREADS"] = 1
+    elif threads.isdecimal() and int(threads):
         settings["INFERENCE_NUM_THREADS"] = int(threads)
     core = openvino.Core()
     return core.compile_model(core.read_model(xml, weights), "CPU", settings)

@@ -9,9 +9,10 @@ from thinc.api import ArgsKwargs, Model, torch2xp, xp2torch
 from thinc.types import Floats1d, Floats2d, Floats3d
 
 from spacy_tcm.batching import MAX_PADDED, Stretch, cut_stretches, group_by_length
+from spacy_tcm.decoding import Potentials
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.models.lexicon_features import LexiconFeatures
-from spacy_tcm.models.weights import set_module, wrap_torch
+from spacy_tcm.models.weights import get_module, set_module, wrap_torch
 from spacy_tcm.tags import LABELS, PREFIXES
 from spacy_tcm.types import TongueFeatures
 
@@ -97,6 +98,13 @@ def _build_crf(arch: dict[str, Any]):
     from spacy_tcm.nets.crf import BioesCRF, CRFArch
 
     return BioesCRF(CRFArch(**arch))
+
+
+def read_potentials(crf: Model) -> Potentials:
+    """The log-potentials of a "crf" layer, with torch or without."""
+    if crf.has_param("transitions"):
+        return Potentials(*(numpy.asarray(crf.get_param(name)) for name in Potentials._fields))
+    return Potentials(*(p.detach().cpu().numpy() for p in get_module(crf).potentials()))
 
 
 def _init(model: MultimodalModel, X: list[Doc] | None = None, Y=None) -> None:

@@ -16,6 +16,7 @@ from spacy_tcm.images.colour import (
     relight,
 )
 from spacy_tcm.images.load import QUALITY_SIDE, LoadedImage, load_tongue_image
+from spacy_tcm.images.mask import dilate
 from spacy_tcm.images.quality import judge_tongue
 from spacy_tcm.images.region import cut_square, find_region
 from spacy_tcm.models.segmenter import SegmenterModel
@@ -67,10 +68,8 @@ def prepare_photos(
 def tongue_alone(photo: Photo) -> NDArray[numpy.uint8]:
     """The pixels, grey where no tongue is: no lips, no chin. A rim of a fiftieth of the side stays,
     since tooth marks are at the edge. (size, size, 3)."""
-    from scipy import ndimage
-
     assert photo.pixels is not None
-    near = ndimage.binary_dilation(photo.mask, iterations=max(1, len(photo.mask) // 50))
+    near = dilate(photo.mask, max(1, len(photo.mask) // 50))
     return numpy.where(near[..., None], photo.pixels, GREY).astype("uint8")
 
 
@@ -154,7 +153,7 @@ def _cut(
         return []
     side = segmenter.attrs["image_size"]
     small = numpy.stack([_resize(photo.pixels, side) for photo in photos])
-    content = [_resize(photo.content, side) for photo in photos]
+    content = [_resize_box(photo.content, side) for photo in photos]
     prepared = []
     for photo, view, inside, probability in zip(
         photos, small, content, segmenter.predict(small), strict=True
@@ -181,6 +180,16 @@ def _cut(
         colours = measure_zones(pixels, mask)
         prepared.append(Photo(PhotoInfo("ok", (), quality), pixels, mask, colours))
     return prepared
+
+
+def _resize_box(mask: NDArray[numpy.bool_], side: int) -> NDArray[numpy.bool_]:
+    """`_resize` of a mask that is one box, as wide or as high as the square: from its two sides."""
+    from PIL import Image
+
+    lines = (Image.fromarray(numpy.any(mask, axis)[None].astype("uint8") * 255) for axis in (1, 0))
+    small = (line.resize((side, 1), Image.Resampling.BILINEAR) for line in lines)
+    rows, columns = (numpy.asarray(line).ravel() >= 128 for line in small)
+    return numpy.logical_and.outer(rows, columns)
 
 
 def _resize(plane: NDArray, side: int) -> NDArray:

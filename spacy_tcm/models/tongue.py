@@ -119,7 +119,7 @@ def _build(
     net = wrap_torch("TongueNet", _build_net, convert_inputs=_to_torch, convert_outputs=_from_torch)
     return Model(
         "tongue",
-        _forward,
+        encode_docs,
         init=_init,
         layers=[net] if segmenter is None else [net, segmenter],
         refs={"segmenter": segmenter},
@@ -183,9 +183,21 @@ def _init(model: TongueModel, X=None, Y=None) -> None:
 def colour_distance(model: TongueModel, photo: Photo) -> float:
     """How far a photo's colours are from those learned from: the root mean square of its colour
     statistics' standard scores, about 1 for photos like them."""
+    mean, variance = colour_norm(model)
+    return float(numpy.sqrt(((photo.colours - mean) ** 2 / variance).mean()))
+
+
+def colour_norm(model: TongueModel) -> tuple[Any, Any]:
+    """Mean and variance of the colour statistics learned from, (statistics,) each."""
+    if is_deployed(model):
+        return model.get_param("colour_mean"), model.get_param("colour_variance")
     norm = get_module(model.layers[0]).heads.by_colour.norm
-    mean, variance = (x.cpu().numpy() for x in (norm.running_mean, norm.running_var))
-    return float(numpy.sqrt(((photo.colours - mean) ** 2 / (variance + norm.eps)).mean()))
+    return norm.running_mean.cpu().numpy(), norm.running_var.cpu().numpy() + norm.eps
+
+
+def is_deployed(model: TongueModel) -> bool:
+    """Whether its nets are graphs (`models.tongue_graph`), which cannot be trained or explained."""
+    return bool(model.attrs.get("deployed"))
 
 
 def write_heads(model: TongueModel, path: Path, about: dict[str, Any]) -> None:
@@ -234,19 +246,23 @@ def _load_trunk(trunk: Any, path: Path) -> None:
         raise ModelError(Errors.E451.format(path=path, name="trunk", cause=cause)) from None
 
 
-def _forward(model: TongueModel, docs: list[Doc], is_train: bool):
+def encode_docs(model: TongueModel, docs: list[Doc], is_train: bool):
+    """Thinc's forward of every photo model: its first layer takes photos and gives regions and
+    scores."""
     ops, net = model.ops, model.layers[0]
     images = [doc._.tongue_image for doc in docs]
     # Windows of one record carry the same photo: decode and encode it once.
     keys = [image if isinstance(image, str | bytes) else id(image) for image in images]
     unique = dict(zip(keys, images, strict=True))
     size, segmenter = model.attrs["image_size"], model.maybe_get_ref("segmenter")
-    balanced, lights = model.attrs["balanced"], model.attrs["lights"]
-    prepared = (
-        KEPT.prepare(list(unique.values()), size, segmenter, balanced=balanced, lights=lights)
-        if is_train
-        else prepare_photos(list(unique.values()), size, segmenter, balanced=balanced)
-    )
+    balanced = model.attrs["balanced"]
+    if is_train:
+        lights = model.attrs["lights"]
+        prepared = KEPT.prepare(
+            list(unique.values()), size, segmenter, balanced=balanced, lights=lights
+        )
+    else:
+        prepared = prepare_photos(list(unique.values()), size, segmenter, balanced=balanced)
     photos = dict(zip(unique, prepared, strict=True))
     shown = [photos[key] for key in keys]
     info = [photo.info for photo in shown]

@@ -11,7 +11,7 @@ from spacy.tokens import Doc, Span
 from thinc.api import Model, Optimizer, chain
 from thinc.types import Floats2d, Ragged
 
-from spacy_tcm.batching import group_by_length
+from spacy_tcm.batching import find_unique, group_by_length
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.models.huggingface import loading
 from spacy_tcm.models.kept_vectors import KeptVectors, find_lengths
@@ -188,7 +188,7 @@ def _forward(
         [flat[i] for i in window_of], encoding["offset_mapping"]
     )
     width = wordpieces.input_ids.shape[1]
-    align = _keep_most_central(align, window_of[align.dataXd // width], _find_edges(docs, windows))
+    align = keep_most_central(align, window_of[align.dataXd // width], find_edges(docs, windows))
     if is_train and model.learn_rate_scale:
         output, backprop_output = model.layers[0](wordpieces, True)
     elif is_train:
@@ -240,7 +240,7 @@ def _encode(model: WindowedTransformer, windows: list[Span]) -> "BatchEncoding":
     return encoding
 
 
-def _find_edges(docs: list[Doc], windows: list[list[Span]]) -> tuple[numpy.ndarray, numpy.ndarray]:
+def find_edges(docs: list[Doc], windows: list[list[Span]]) -> tuple[numpy.ndarray, numpy.ndarray]:
     """First and last token of each window, counted as in the alignment: through all Docs that have
     windows. That the ends of a Doc count as edges changes nothing: a window further on has its
     first token nearer still."""
@@ -253,12 +253,12 @@ def _find_edges(docs: list[Doc], windows: list[list[Span]]) -> tuple[numpy.ndarr
     return numpy.array(first), numpy.array(last)
 
 
-def _keep_most_central(
+def keep_most_central(
     align: Ragged, window: numpy.ndarray, edges: tuple[numpy.ndarray, numpy.ndarray]
 ) -> Ragged:
     """The alignment, for each token with its pieces in one window only.
 
-    window: of each piece in align. edges: see `_find_edges`.
+    window: of each piece in align. edges: see `find_edges`.
     """
     first, last = edges
     token = numpy.repeat(numpy.arange(len(align.lengths)), numpy.asarray(align.lengths))
@@ -280,14 +280,20 @@ def _predict_rows(
 
 
 def _predict(transformer: Model, wordpieces: "WordpieceBatch", max_subwords: int) -> "ModelOutput":
-    """The encoder's output for all rows, computed in groups of at most max_subwords subwords."""
+    """The encoder's output for all rows, computed in groups of at most max_subwords subwords; for
+    identical rows once."""
     from torch import Tensor
     from transformers.file_utils import ModelOutput
 
     lengths = find_lengths(wordpieces)
     merged = ModelOutput()
+    first, place = find_unique([row.tobytes() for row in wordpieces.input_ids])
+    copies: dict[int, list[int]] = {}
+    for row, unique in enumerate(place):
+        copies.setdefault(first[unique], []).append(row)
     # The longest first: that output shows the shape of all.
-    for rows in reversed(list(group_by_length(lengths, max_subwords))):
+    for group in reversed(list(group_by_length([lengths[row] for row in first], max_subwords))):
+        rows = [first[g] for g in group]
         output = transformer.predict(_select(wordpieces, rows, lengths[rows[-1]]))
         for key, value in output.items():
             parts = value if isinstance(value, tuple) else (value,)
@@ -298,7 +304,8 @@ def _predict(transformer: Model, wordpieces: "WordpieceBatch", max_subwords: int
                 merged[key] = wholes if isinstance(value, tuple) else wholes[0]
             wholes = merged[key] if isinstance(value, tuple) else (merged[key],)
             for whole, part in zip(wholes, parts, strict=True):
-                whole[(rows, *map(slice, part.shape[1:]))] = part
+                for row, vectors in zip(rows, part, strict=True):
+                    whole[(copies[row], *map(slice, vectors.shape))] = vectors
     return merged
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import accumulate
 
+import numpy
+from spacy.attrs import ORTH
 from spacy.tokens import Doc, Span
 
 from spacy_tcm.errors import Errors, ModelError
@@ -33,18 +35,19 @@ def create_subword_windows(
         raise ModelError(Errors.E413.format(found=max_subwords))
     if not 0 <= 2 * overlap < max_subwords:
         raise ModelError(Errors.E420.format(found=overlap, most=max_subwords))
-    return partial(_cut_all, max_subwords=max_subwords, overlap=overlap)
+    return partial(cut_all, max_subwords=max_subwords, overlap=overlap)
 
 
-def _cut_all(docs: Iterable[Doc], max_subwords: int, overlap: int) -> list[list[Span]]:
-    return [list(_cut(doc, max_subwords, overlap)) for doc in docs]
+def cut_all(docs: Iterable[Doc], max_subwords: int, overlap: int) -> list[list[Span]]:
+    return [list(cut_windows(doc, max_subwords, overlap)) for doc in docs]
 
 
-def _cut(doc: Doc, max_subwords: int, overlap: int) -> Iterator[Span]:
+def cut_windows(doc: Doc, max_subwords: int, overlap: int) -> Iterator[Span]:
     """Each window goes on at least half of ``max_subwords - 2 * overlap`` beyond the last, except
     before a token that is longer than that: their number is linear in the length of the Doc."""
-    before = [0, *accumulate(len(unicodedata.normalize("NFKD", t.text)) for t in doc)]
-    breaks = [0, *(token.i + 1 for token in doc if token.text in BREAKS)]
+    counts, is_break = _count_pieces(doc)
+    before = [0, *accumulate(counts)]
+    breaks = [0, *(i + 1 for i, is_last in enumerate(is_break) if is_last)]
     reach = (max_subwords - 2 * overlap) // 4
 
     def snap(place: int) -> int:
@@ -63,3 +66,13 @@ def _cut(doc: Doc, max_subwords: int, overlap: int) -> Iterator[Span]:
             # Not so early that the next token would not fit any more.
             earliest = bisect_left(before, before[end + 1] - max_subwords)
             start = max(snap(shared), min(earliest, end))
+
+
+def _count_pieces(doc: Doc) -> tuple[list[int], list[bool]]:
+    """Of each token: its characters after NFKD, and whether it is of BREAKS."""
+    # By different tokens: to make a Token of each takes long.
+    different, place = numpy.unique(doc.to_array(ORTH), return_inverse=True)
+    texts = [doc.vocab.strings[int(orth)] for orth in different]
+    counts = numpy.array([len(unicodedata.normalize("NFKD", text)) for text in texts], dtype=int)
+    breaks = numpy.array([text in BREAKS for text in texts], dtype=bool)
+    return counts[place].tolist(), breaks[place].tolist()

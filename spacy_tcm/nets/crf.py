@@ -6,7 +6,6 @@ on a CPU than autograd through log-sum-exp steps, and its messages give the post
 """
 
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +56,8 @@ class BioesCRF(nn.Module):
         ):
             parametrize.register_parametrization(self.crf, name, _Forbid(torch.tensor(legal)))
 
-    def _potentials(self) -> tuple[Tensor, Tensor, Tensor]:
+    def potentials(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-potentials of the start (tags,), of a step from row to column, and of the end."""
         crf = self.crf
         return crf.start_transitions, crf.transitions, crf.end_transitions
 
@@ -80,7 +80,7 @@ class BioesCRF(nn.Module):
             cross-entropy of the paths under the teacher up to its transitions, which are held
             fixed. Its gradient by the emissions is (student's posterior - teacher's posterior).
         """
-        potentials = self._potentials()
+        potentials = self.potentials()
         possible = emissions.masked_fill(~allowed, IMPOSSIBLE)
         annotated = _LogNormalizer.apply(*potentials, possible, mask)
         if taught is None:
@@ -93,52 +93,6 @@ class BioesCRF(nn.Module):
             agreed = (taught * emissions * mask.unsqueeze(-1)).sum((1, 2))
             loss = everything - (1 - weight) * annotated - weight * agreed
         return loss.sum().reshape(1).to(emissions.dtype)
-
-    @torch.no_grad()
-    def posteriors(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Posterior of each tag at each token: (batch, length, tags), 0 in the padding."""
-        messages = _forward_backward(*self._potentials(), emissions, mask)
-        found = (messages.alpha * messages.beta).transpose(0, 1) * mask.unsqueeze(-1)
-        return found.to(emissions.dtype)
-
-    @torch.no_grad()
-    def decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
-        """Best tag path of each sequence, without its padding."""
-        with parametrize.cached():
-            return self.crf.decode(emissions, mask)
-
-    @torch.no_grad()
-    def path_probabilities(
-        self,
-        emissions: Tensor,
-        mask: Tensor,
-        spans: list[list[tuple[int, list[int]]]],
-        temperature: float = 1.0,
-    ) -> list[list[float]]:
-        """Posterior probability that a run of tags occurs at a place, other tags summed out.
-
-        spans: per sequence, (first token, tag ids). temperature: what all log-potentials are
-            divided by first; above 1, probabilities are less sure of themselves.
-        RETURNS: per sequence, one probability each.
-        """
-        # An impossible step stays impossible at any temperature that makes sense.
-        begin, step_to, end = (potential / temperature for potential in self._potentials())
-        messages = _forward_backward(begin, step_to, end, emissions / temperature, mask)
-        alpha, step, beta = (
-            x.cpu().numpy() for x in (messages.alpha, messages.step, messages.beta)
-        )
-        transition = messages.transition.cpu().numpy()
-        result = []
-        for b, wanted in enumerate(spans):
-            scores = []
-            for first, tags in wanted:
-                p = float(alpha[first, b, tags[0]])
-                for t, (a, z) in enumerate(pairwise(tags), start=first + 1):
-                    p *= float(transition[a, z]) * float(step[t, b, z])
-                p *= float(beta[first + len(tags) - 1, b, tags[-1]])
-                scores.append(min(1.0, p))
-            result.append(scores)
-        return result
 
 
 @dataclass(frozen=True)

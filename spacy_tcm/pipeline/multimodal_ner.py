@@ -16,17 +16,18 @@ from spacy.vocab import Vocab
 from thinc.api import ArgsKwargs, Config, Model
 from thinc.types import Floats2d, Floats3d
 
-from spacy_tcm.batching import MAX_PADDED, group_by_length
+from spacy_tcm.batching import MAX_PADDED, group_by_length, parse_size, whole_batch
+from spacy_tcm.decoding import Potentials, best_paths, path_probabilities, posteriors
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
-from spacy_tcm.models.multimodal_crf import MultimodalModel, cut_long, pad
-from spacy_tcm.models.weights import get_module
+from spacy_tcm.models.multimodal_crf import MultimodalModel, cut_long, pad, read_potentials
 from spacy_tcm.pipeline.teachers import Teachers
 from spacy_tcm.tags import ALTERNATIVE, OUTSIDE, PREFIXES, spans_to_tags, tag_names, tags_to_spans
 
 DEFAULT_CONFIG = Config().from_str(
     """
 [component]
+memory_budget = null
 scorer = {"@scorers": "spacy_tcm.multimodal_ner_scorer.v1"}
 
 [component.model]
@@ -64,10 +65,19 @@ ScoredEntity = tuple[int, int, str, float, list[float]]
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
 def make_multimodal_ner(
-    nlp: Language, name: str, model: Model, scorer: Callable | None
+    nlp: Language,
+    name: str,
+    model: Model,
+    scorer: Callable | None,
+    memory_budget: str | int | None,
 ) -> "MultimodalNER":
-    """Factory ``multimodal_ner``."""
-    return MultimodalNER(nlp.vocab, model, name, scorer=scorer)
+    """Factory ``multimodal_ner``. memory_budget: such as "1GB", of the whole pipeline, in training
+    too; see `spacy_tcm.language.set_memory_budget`. None: no budget."""
+    if memory_budget is not None:
+        parse_size(memory_budget)
+        if nlp.lang != "tcm":
+            raise ModelError(Errors.E529.format(lang=nlp.lang))
+    return MultimodalNER(nlp.vocab, model, name, scorer=scorer, memory_budget=memory_budget)
 
 
 def make_multimodal_ner_scorer() -> Callable:
@@ -97,13 +107,18 @@ class MultimodalNER(TrainablePipe):
         name: str = "multimodal_ner",
         *,
         scorer: Callable | None = score_entities,
+        memory_budget: str | int | None = None,
     ):
         install_extensions()
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {"labels": [], "temperature": 1.0}
+        self.cfg: dict[str, Any] = {
+            "labels": [],
+            "temperature": 1.0,
+            "memory_budget": memory_budget,
+        }
         self._teachers: Teachers | None = None
         self._teacher_weight = 0.0
 
@@ -116,10 +131,6 @@ class MultimodalNER(TrainablePipe):
         """What log-potentials are divided by for ``span._.score``, so that a score says how often
         such an entity is right; 1 until `training.calibration` has set it."""
         return self.cfg.get("temperature", 1.0)
-
-    @property
-    def _crf(self) -> Any:
-        return get_module(self.model.get_ref("crf"))
 
     @property
     def label_data(self) -> list[str]:
@@ -218,12 +229,12 @@ class MultimodalNER(TrainablePipe):
         self, emissions: list[Floats2d], temperatures: Sequence[float]
     ) -> list[list[tuple[int, int, str, list[float]]]]:
         """The entities of the best path of each, without gates, in one padded batch."""
-        padded, mask = self._to_torch(emissions)
-        found = [tags_to_spans(path) for path in self._crf.decode(padded, mask)]
+        potentials, padded, lengths = self._to_numpy(emissions)
+        found = [tags_to_spans(path) for path in best_paths(potentials, padded, lengths)]
         runs = [
             [(s, spans_to_tags(e - s, [(0, e - s, k)])) for s, e, k in spans] for spans in found
         ]
-        scores = [self._crf.path_probabilities(padded, mask, runs, t) for t in temperatures]
+        scores = [path_probabilities(potentials, padded, lengths, runs, t) for t in temperatures]
         return [
             [
                 (start, end, self.labels[k], [at[row][n] for at in scores])
@@ -239,10 +250,9 @@ class MultimodalNER(TrainablePipe):
         for group in group_by_length([len(doc) for doc in docs], MAX_PADDED):
             full = [i for i in group if len(docs[i])]
             if full:
-                padded, mask = self._to_torch(self.model.predict([docs[i] for i in full]))
-                batch = self._crf.posteriors(padded, mask).cpu().numpy()
-                for row, i in enumerate(full):
-                    found[i] = batch[row, : len(docs[i])]
+                batch = posteriors(*self._to_numpy(self.model.predict([docs[i] for i in full])))
+                for i, array in zip(full, batch, strict=True):
+                    found[i] = self.model.ops.asarray2f(cast(Floats2d, array))
         return found
 
     def set_annotations(self, docs: Iterable[Doc], entities: list[list[Entity]]) -> None:
@@ -260,7 +270,7 @@ class MultimodalNER(TrainablePipe):
     def get_loss(
         self, examples: Iterable[Example], emissions: list[Floats2d]
     ) -> tuple[float, list[Floats2d]]:
-        """Negative log-likelihood of the annotation, per doc.
+        """Negative log-likelihood of the annotation, per doc of the `whole_batch`.
 
         RETURNS: the loss, and its gradient for each doc, (tokens, tags).
         """
@@ -286,12 +296,13 @@ class MultimodalNER(TrainablePipe):
             args += (torch.as_tensor(believed, device=padded.device), self._teacher_weight)
         inputs = ArgsKwargs(args=args, kwargs={})
         loss, backprop = crf.begin_update(inputs)
-        weight = torch.ones_like(loss) / len(full)
+        count = sum(len(example.predicted) > 0 for example in whole_batch(examples))
+        weight = torch.ones_like(loss) / count
         d_inputs = backprop(ArgsKwargs(args=((loss,),), kwargs={"grad_tensors": (weight,)}))
         d_padded = cast(Floats3d, torch2xp(d_inputs.args[0]))
         for row, i in enumerate(full):
             gradients[i] += d_padded[row, : len(emissions[i])]
-        return float(loss.detach()) / len(full), gradients
+        return float(loss.detach()) / count, gradients
 
     def _allowed_tags(self, example: Example) -> numpy.ndarray:
         """(tokens, tags) bool: what the annotation lets each token of ``predicted`` be."""
@@ -313,6 +324,11 @@ class MultimodalNER(TrainablePipe):
                 if possible <= index.keys():
                     allowed[i] = [name in possible for name in names]
         return allowed
+
+    def _to_numpy(self, emissions: list[Floats2d]) -> tuple[Potentials, numpy.ndarray, list[int]]:
+        """Padded emissions, (docs, length, tags), with what is needed to decode them."""
+        padded = self.model.ops.to_numpy(pad(self.model.ops, emissions))
+        return read_potentials(self.model.get_ref("crf")), padded, [len(e) for e in emissions]
 
     def _to_torch(self, emissions: list[Floats2d]) -> tuple[Any, Any]:
         """Padded emissions (docs, length, tags) and mask (docs, length)."""

@@ -11,18 +11,27 @@ from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import minibatch
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d, Floats3d
 
+from spacy_tcm.batching import whole_batch
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.fields.tongue import read_photo_map
 from spacy_tcm.images.heat import share_by_zone
 from spacy_tcm.models.heat_maps import check_captum, find_heat
 from spacy_tcm.models.photos import Photo, tongue_alone
-from spacy_tcm.models.tongue import colour_distance, read_heads, set_heads, write_heads
+from spacy_tcm.models.tongue import (
+    colour_distance,
+    is_deployed,
+    read_heads,
+    set_heads,
+    write_heads,
+)
 from spacy_tcm.models.tongue_listener import TongueListener
+from spacy_tcm.pipeline.ahead import has_core_to_spare, work_ahead
 from spacy_tcm.tags import COLOUR_ATTRIBUTES, TONGUE_ATTRIBUTES
 from spacy_tcm.types import TongueFeatures
 
@@ -166,9 +175,26 @@ class TongueEncoder(TrainablePipe):
     def predict(self, docs: Iterable[Doc]) -> TongueFeatures:
         return self.model.predict(list(docs))
 
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """As of every component. Where the pipeline is deployed and has a core to spare, the photos
+        of the next batch are looked at while components further down read the texts of this one;
+        so the stream is read one batch ahead."""
+        if not (is_deployed(self.model) and has_core_to_spare()):
+            yield from super().pipe(stream, batch_size=batch_size)
+            return
+        handle_error = self.get_error_handler()
+        for docs, result in work_ahead(minibatch(stream, batch_size), self.predict):
+            try:
+                self.set_annotations(docs, result())
+                yield from docs
+            except Exception as error:
+                handle_error(self.name, self, docs, error)
+
     def check_settings(self) -> None:
         """RAISES ModelError: heat_maps or crop_only is on, but impossible here."""
         if self.cfg["heat_maps"]:
+            if is_deployed(self.model):
+                raise ModelError(Errors.E480.format(name=self.name))
             check_captum()
         if self.cfg["crop_only"] and self.model.maybe_get_ref("segmenter") is None:
             raise ModelError(Errors.E464.format(name=self.name))
@@ -264,6 +290,8 @@ class TongueEncoder(TrainablePipe):
             pipeline, and learned no further. RAISES ModelError: it cannot be used.
         """
         validate_get_examples(get_examples, "TongueEncoder.initialize")
+        if is_deployed(self.model):
+            raise ModelError(Errors.E470)
         trained = about = None
         if heads is not None:
             trained, about = read_heads(Path(heads))
@@ -285,6 +313,8 @@ class TongueEncoder(TrainablePipe):
     def heads_to_disk(self, path: Path) -> None:
         """Save what tells the attributes, a few kilobytes, for ``[initialize]`` of a pipeline with
         the same frozen trunk."""
+        if is_deployed(self.model):
+            raise ModelError(Errors.E481.format(name=self.name))
         names = ("attributes", "temperatures", "bounds", "most_distant")
         write_heads(self.model, path, {name: self.cfg[name] for name in names})
 
@@ -347,13 +377,16 @@ class TongueEncoder(TrainablePipe):
     def get_loss(
         self, examples: Iterable[Example], features: TongueFeatures
     ) -> tuple[float, Floats2d]:
-        """Cross-entropy over the attributes that are known, averaged over photos.
+        """Cross-entropy over the attributes that are known, averaged over the records of the
+        `whole_batch` that name a photo.
 
         RETURNS: the loss, and its gradient, (docs, sum of values).
         """
         scores = self.model.ops.to_numpy(features.scores)
         gradient = numpy.zeros_like(scores)
-        loss, n_photos = 0.0, max(1, int(features.present.sum()))
+        examples = list(examples)
+        named = [eg.predicted._.tongue_image is not None for eg in whole_batch(examples)]
+        loss, n_photos = 0.0, max(1, sum(named))
         for i, example in enumerate(examples):
             labels = example.reference._.tongue_labels
             if not labels or not features.present[i] or self.model.attrs["heads_frozen"]:

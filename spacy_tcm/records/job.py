@@ -24,7 +24,7 @@ from typing import IO, Any, Literal
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_tcm.batching import forkable_torch
+from spacy_tcm.batching import Counters, forkable_torch
 from spacy_tcm.errors import Errors, TCMError, Warnings
 from spacy_tcm.images.load import photo_id
 from spacy_tcm.images.reasons import REASONS, explain
@@ -54,6 +54,7 @@ class Summary:
     photos: number of records by photo status. entities: number of entities by label.
     error_codes: number of errors by code.
     samples, first_errors: the first few entries and the first error of each code.
+    batching: what the memory budget, if there is one, has led to.
     """
 
     pipeline: dict[str, str]
@@ -67,6 +68,7 @@ class Summary:
     error_codes: Counter[str] = field(default_factory=Counter)
     samples: list[Entry] = field(default_factory=list)
     first_errors: list[Entry] = field(default_factory=list)
+    batching: Counters | None = None
 
     def add(self, entry: Entry) -> None:
         self.records += 1
@@ -95,6 +97,7 @@ class Summary:
             "photos": dict(sorted(self.photos.items())),
             "entities": dict(self.entities.most_common()),
             "seconds": round(self.seconds, 2),
+            **({"batching": self.batching.to_json()} if self.batching is not None else {}),
         }
 
 
@@ -252,16 +255,19 @@ def describe_reason(reason: str, language: Literal["en", "zh"] = "en") -> str:
     return _coded(explain(reason, language))["message"] if reason in REASONS else reason
 
 
-def write_results(entries: Iterable[Entry], out: Path, meta: dict[str, Any]) -> Summary:
+def write_results(
+    entries: Iterable[Entry], out: Path, meta: dict[str, Any], batching: Counters | None = None
+) -> Summary:
     """Write entries as they come; RETURNS what to tell the user.
 
     out: a folder, made if need be. It gets ``records.jsonl`` (every entry), ``errors.jsonl`` and
         ``warnings.jsonl`` (id, source, code, message) and ``summary.json``. They replace those of
         an earlier run when all is done; until then they end in ``.part``. Whatever stops the run
         before that (an exception, Ctrl-C) leaves the earlier files and no ``.part``.
-    meta: ``nlp.meta``.
+    meta: ``nlp.meta``. batching: the counters of its memory budget, if there is one.
     """
     summary = Summary({key: meta.get(key, "") for key in ("lang", "name", "version")})
+    summary.batching = batching
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     try:

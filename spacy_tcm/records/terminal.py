@@ -106,6 +106,7 @@ def _totals(summary: Summary) -> list[str]:
         f"{summary.records:,} records: {summary.ok:,} ok, {summary.errors:,} failed"
         f" ({summary.seconds:,.1f} s, {pace})",
         f"{summary.entities.total():,} entities; photos: {photos or 'none looked at'}",
+        *([str(summary.batching)] if summary.batching is not None else []),
     ]
 
 

@@ -371,3 +371,25 @@ def test_heat_maps_without_captum(tongue_model, ward, monkeypatch):
     assert "[E463]" in result.output
     assert not (ward / "out").exists()
     assert run(ward / "a.jsonl", *arguments).exit_code == 0
+
+
+def test_a_memory_budget_is_kept_and_reported(model, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "便血"}\n{"text": "舌红"}\n', "utf-8")
+    args = [str(source), "--model", model, "--memory-budget"]
+    done = CliRunner().invoke(app, [*args, "64GB", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "Memory: " in done.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))
+    assert summary["batching"]["records"] == 2
+    assert summary["batching"]["budget_bytes"] == 64 * 10**9
+    for budget, more, code in [
+        ("1MB", [], "E525"),
+        ("much", [], "E527"),
+        ("64GB", ["--n-process", "2"], "E526"),
+    ]:
+        out = tmp_path / code
+        refused = CliRunner().invoke(app, [*args, budget, "--out", str(out), *more])
+        assert refused.exit_code == 2
+        assert code in refused.output
+        assert not out.exists()

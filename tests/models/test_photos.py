@@ -106,6 +106,16 @@ def test_training_prepares_each_file_once_under_each_light(tmp_path, tongue, mon
     assert few.prepare([path], 64)[0] is not few.prepare([path], 64)[0]
 
 
+@pytest.mark.parametrize("side", [64, 160])
+def test_where_the_photo_was_padded(side):
+    for start, stop in [(0, 512), (3, 509), (64, 448), (101, 410), (192, 321)]:
+        mask = numpy.zeros((512, 512), dtype=bool)
+        mask[start:stop] = True
+        for box in (mask, mask.T):
+            expected = module._resize(numpy.ascontiguousarray(box), side)
+            numpy.testing.assert_array_equal(module._resize_box(box, side), expected)
+
+
 def test_weights_and_sizes_are_checked(tmp_path):
     with pytest.raises(ModelError, match=r"E452.*100"):
         build_tongue_segmenter(str(WEIGHTS), image_size=100)

@@ -151,14 +151,14 @@ def passes(monkeypatch):
 
 def test_prediction_never_runs_more_subwords_at_once(encoder, passes):
     whole = make(encoder, max_batch_subwords=10**6)
-    parts = make(encoder, max_batch_subwords=200)
+    parts = make(encoder, max_batch_subwords=100)
     passes.clear()
     expected = vectors(whole(TEXT))
     assert len(passes) == 1
     passes.clear()
     found = vectors(parts(TEXT))
     assert len(passes) > 3
-    assert all(rows * width <= 200 for rows, width in passes)
+    assert all(rows * width <= 100 for rows, width in passes)
     same(found, expected)
 
 

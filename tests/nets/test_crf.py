@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn.utils import parametrize
 
-from spacy_tcm.nets.crf import IMPOSSIBLE, BioesCRF, CRFArch
-from spacy_tcm.tags import legal_transitions, spans_to_tags, tags_to_spans
+from spacy_tcm.decoding import Potentials, posteriors
+from spacy_tcm.nets.crf import BioesCRF, CRFArch
+from spacy_tcm.tags import legal_transitions, spans_to_tags
 
 N_LABELS = 1
 N_TAGS = 1 + 4 * N_LABELS
@@ -50,6 +51,13 @@ def log_sum(scores):
     return torch.logsumexp(torch.tensor(list(scores), dtype=torch.double), 0)
 
 
+def beliefs(crf, emissions, mask):
+    """The posterior of each tag at each token, zeros behind the end."""
+    potentials = Potentials(*(p.detach().numpy() for p in crf.potentials()))
+    found = posteriors(potentials, emissions.detach().numpy(), mask.sum(1).tolist())
+    return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(p) for p in found], True)
+
+
 @pytest.mark.parametrize("lengths", [[1], [2], [3], [4], [4, 1, 2], [1, 3]])
 @pytest.mark.parametrize("seed", range(3))
 def test_partial_likelihood_is_that_of_brute_force(lengths, seed):
@@ -62,48 +70,6 @@ def test_partial_likelihood_is_that_of_brute_force(lengths, seed):
         ok = [s for p, s in scores.items() if all(allowed[b, t, tag] for t, tag in enumerate(p))]
         expected += log_sum(scores.values()) - log_sum(ok)
     assert torch.allclose(crf(emissions, mask, allowed), expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("lengths", [[1], [2], [4], [2, 4, 1]])
-def test_decode_is_the_best_path(lengths):
-    for seed in range(10):
-        crf, (emissions, mask) = make_crf(seed), make_batch(seed, lengths)
-        for b, path in enumerate(crf.decode(emissions, mask)):
-            scores = path_scores(crf, emissions[b, : lengths[b]])
-            assert tuple(path) == max(scores, key=scores.__getitem__)
-
-
-def test_span_probability_is_that_of_brute_force():
-    lengths = [4, 2]
-    for seed in range(5):
-        crf, (emissions, mask) = make_crf(seed), make_batch(seed, lengths)
-        wanted, expected = [], []
-        for b, n in enumerate(lengths):
-            scores = path_scores(crf, emissions[b, :n])
-            total = log_sum(scores.values())
-            runs = [
-                (first, spans_to_tags(size, [(0, size, 0)]))
-                for size in range(1, n + 1)
-                for first in range(n - size + 1)
-            ]
-            wanted.append(runs)
-            expected.append(
-                [
-                    float(
-                        (
-                            log_sum(
-                                s for p, s in scores.items() if list(p[i : i + len(tags)]) == tags
-                            )
-                            - total
-                        ).exp()
-                    )
-                    for i, tags in runs
-                ]
-            )
-        for found, right in zip(
-            crf.path_probabilities(emissions, mask, wanted), expected, strict=True
-        ):
-            assert found == pytest.approx(right, abs=1e-9)
 
 
 def test_gradients_are_numerically_right():
@@ -154,49 +120,16 @@ def test_long_sequences_and_extreme_emissions_stay_finite():
     loss.backward()
     assert torch.isfinite(loss).all()
     assert torch.isfinite(emissions.grad).all()
-    path = crf.decode(emissions.detach(), mask)[0]
-    (scores,) = crf.path_probabilities(
-        emissions.detach(),
-        mask,
-        [[(s, path[s:e]) for s, e, _ in tags_to_spans(path)]],
-    )
-    assert len(scores) > 100
-    assert all(0 <= p <= 1 for p in scores)
-    assert max(scores) > 0.9
-
-
-def test_forbidden_transitions_are_never_decoded():
-    crf = make_crf(3, n_labels=2).float()
-    with torch.no_grad():
-        crf.crf.parametrizations.transitions.original.fill_(IMPOSSIBLE / 100)
-    emissions, mask = make_batch(3, [30], n_tags=9)
-    _, _, transition = legal_transitions(2)
-    path = crf.decode(emissions.float(), mask)[0]
-    assert all(transition[a][b] for a, b in pairwise(path))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_posteriors_are_those_of_brute_force(seed):
-    crf, (emissions, mask) = make_crf(seed), make_batch(seed, [3, 2])
-    found = crf.posteriors(emissions, mask)
-    for b, n in enumerate([3, 2]):
-        scores = path_scores(crf, emissions[b, :n])
-        total = log_sum(scores.values())
-        for t in range(n):
-            for tag in range(N_TAGS):
-                through = log_sum([s for path, s in scores.items() if path[t] == tag])
-                assert found[b, t, tag].item() == pytest.approx((through - total).exp().item())
-    assert not found[1, 2].any(), "padding"
 
 
 def test_distillation_draws_posteriors_to_the_teachers():
     crf, (emissions, mask) = make_crf(0), make_batch(0, [4, 2])
     anything = torch.ones(emissions.shape, dtype=torch.bool)
-    taught = make_crf(1).posteriors(*make_batch(1, [4, 2]))
+    taught = beliefs(make_crf(1), *make_batch(1, [4, 2]))
     emissions.requires_grad_(True)
     loss = crf(emissions, mask, anything, taught, 0.25)
     (gradient,) = torch.autograd.grad(loss, emissions)
-    assert torch.allclose(gradient, 0.25 * (crf.posteriors(emissions, mask) - taught))
+    assert torch.allclose(gradient, 0.25 * (beliefs(crf, emissions, mask) - taught))
     # Nothing is annotated, so all there is to learn is the teacher's.
     assert crf(emissions, mask, anything).item() == pytest.approx(0, abs=1e-9)
 
@@ -205,21 +138,9 @@ def test_distillation_leaves_transitions_to_the_annotation():
     crf, (emissions, mask) = make_crf(0), make_batch(0, [4])
     outside = torch.zeros(emissions.shape, dtype=torch.bool)
     outside[..., 0] = True
-    taught = make_crf(1).posteriors(*make_batch(1, [4]))
+    taught = beliefs(make_crf(1), *make_batch(1, [4]))
     parameters = list(crf.parameters())
     alone = torch.autograd.grad(crf(emissions, mask, outside).sum(), parameters)
     shared = torch.autograd.grad(crf(emissions, mask, outside, taught, 0.5).sum(), parameters)
     for a, b in zip(alone, shared, strict=True):
         assert torch.allclose(0.5 * a, b)
-
-
-def test_temperature_divides_every_potential():
-    crf, (emissions, mask) = make_crf(0), make_batch(0, [4])
-    runs = [[(1, [1, 3]), (0, [0])]]
-    halved = make_crf(0)
-    with torch.no_grad():
-        for p in halved.parameters():
-            p /= 2
-    assert crf.path_probabilities(emissions, mask, runs, 2.0)[0] == pytest.approx(
-        halved.path_probabilities(emissions / 2, mask, runs)[0]
-    )

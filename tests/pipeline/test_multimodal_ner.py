@@ -12,6 +12,7 @@ from spacy.util import fix_random_seed, minibatch
 from spacy_tcm.batching import MAX_PADDED
 from spacy_tcm.errors import ModelError
 from spacy_tcm.models.weights import get_module
+from spacy_tcm.pipeline import multimodal_ner
 from spacy_tcm.tags import tag_names
 
 from .conftest import (
@@ -268,10 +269,10 @@ def test_long_records_are_not_padded_with_the_others(trained, monkeypatch):
     texts = ["口干，" * 400, "便血3天", "", "舌红，" * 3, "脉弦细数"]
     ner, sizes = trained.get_pipe("multimodal_ner"), []
     whole = [entities(doc) for doc in trained.pipe(texts)]
-    to_torch = ner._to_torch
+    to_numpy = ner._to_numpy
     monkeypatch.setattr("spacy_tcm.pipeline.multimodal_ner.MAX_PADDED", 30)
     monkeypatch.setattr(
-        ner, "_to_torch", lambda e: sizes.append([len(x) for x in e]) or to_torch(e)
+        ner, "_to_numpy", lambda e: sizes.append([len(x) for x in e]) or to_numpy(e)
     )
     assert [entities(doc) for doc in trained.pipe(texts)] == whole
     assert sorted(n for group in sizes for n in group) == [4, 4, 9, 1200]
@@ -349,14 +350,14 @@ def test_nothing_but_white_space_or_control_characters_is_no_entity(trained, mon
     ner = trained.get_pipe("multimodal_ner")
     doc = trained.make_doc(f"口干{blank}便血")
     tag = tag_names(ner.labels).index("S-SYMPTOM")
-    monkeypatch.setattr(ner._crf, "decode", lambda *_: [[tag] * len(doc)])
+    monkeypatch.setattr(multimodal_ner, "best_paths", lambda *_: [[tag] * len(doc)])
     ner.set_annotations([doc], ner.predict([doc]))
     assert [ent.text for ent in doc.ents] == list("口干便血")
     # Nor does one begin or end with that.
     inside, begin, end = (tag_names(ner.labels).index(f"{p}-SYMPTOM") for p in "IBE")
     doc = trained.make_doc(f"{blank}口干{blank}便{blank}")
     path = [begin, *[inside] * (len(doc) - 2), end]
-    monkeypatch.setattr(ner._crf, "decode", lambda *_: [path])
+    monkeypatch.setattr(multimodal_ner, "best_paths", lambda *_: [path])
     ner.set_annotations([doc], ner.predict([doc]))
     assert [ent.text for ent in doc.ents] == [f"口干{blank}便"]
 
