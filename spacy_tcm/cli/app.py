@@ -4,6 +4,7 @@ import typer
 
 from spacy_tcm.cli.calibrate import calibrate
 from spacy_tcm.cli.check import check
+from spacy_tcm.cli.compress import compress
 from spacy_tcm.cli.convert import convert
 from spacy_tcm.cli.distill import distill
 from spacy_tcm.cli.evaluate import evaluate
@@ -31,5 +32,6 @@ for command in (
     evaluate,
     calibrate,
     segmenter,
+    compress,
 ):
     app.command()(command)
