@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 
 SHELL = bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-base lint pins clean
+.PHONY: help demo test test-base lint pins release clean
 
 help:
 	@echo "make demo       structure the example records; trains a pipeline first if none is shipped"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-base  the light installation works without torch"
 	@echo "make lint       ruff and mypy"
 	@echo "make pins       compile requirements/ again (needs uv)"
+	@echo "make release    train, compress and package tcm_multimodal again (hours)"
 	@echo "make clean      remove what the commands above made, environments included"
 
 ifneq ($(WHEEL),)
@@ -40,7 +41,7 @@ endif
 test: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest --slow
 
-test-base: $(BASE_VENV)/.package
+test-base: $(BASE_VENV)/.model
 	$(BASE_VENV)/bin/python tests/base_install.py
 
 lint: $(VENV)/.dev
@@ -57,6 +58,23 @@ pins:
 	$(COMPILE) pyproject.toml --extra train -c requirements/dev.txt -o requirements/train.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+
+# What models/ holds. REAL: more records to train on, and PHOTOS, TEXTS: what nets are tuned by,
+# where you have better ones than this repository (models/README.md says what the release had).
+RELEASE = training/release
+REAL =
+PHOTOS = corpus/images
+TEXTS = corpus/release.jsonl
+PROJECT = PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/python -m spacy project run
+release: $(VENV)/.package
+	@$(PROJECT) corpus .
+	@cat corpus/train.jsonl $(REAL) > corpus/release.jsonl
+	@$(PROJECT) release . --vars.config configs/release.cfg --vars.run $(RELEASE) \
+		--vars.train corpus/release.jsonl --vars.tuning_texts $(TEXTS) --vars.tuning_photos $(PHOTOS)
+	@rm -f models/tcm_multimodal-*.whl
+	@$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --wheel-dir models $(RELEASE)/package/tcm_multimodal-*/
+	@cd models && sha256sum tcm_multimodal-*.whl > SHA256SUMS
 
 clean:
 	rm -rf $(VENV) $(BASE_VENV) corpus training metrics out build dist project.lock

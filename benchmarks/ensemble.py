@@ -18,6 +18,7 @@ from ner import REAL, WRITTEN
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from spacy_tcm.decoding import Potentials, best_paths
 from spacy_tcm.nets.crf import BioesCRF, CRFArch
 from spacy_tcm.pipeline.teachers import Teachers
 from spacy_tcm.tags import tags_to_spans
@@ -34,12 +35,13 @@ def make_ensemble(name: str, paths: list[str]) -> Language:
     with torch.no_grad():  # what may follow what, and no preference beyond
         for parameter in legal.parameters():
             parameter.zero_()
+        potentials = Potentials(*(p.numpy() for p in legal.potentials()))
 
     def annotate(doc: Doc) -> Doc:
         (posterior,) = teachers.posteriors([doc])
         if len(doc):
-            scores = torch.from_numpy(numpy.log(posterior + 1e-8))[None]
-            (path,) = legal.decode(scores, torch.ones(scores.shape[:2], dtype=torch.bool))
+            scores = numpy.log(posterior + 1e-8)[None]
+            (path,) = best_paths(potentials, scores, [len(doc)])
             doc.set_ents([Span(doc, s, e, labels[k]) for s, e, k in tags_to_spans(path)])
         return doc
 

@@ -12,12 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import compression_page
+from tables import pm, table
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PAGES = (
     ROOT / "README.md",
     HERE / "NER.md",
     HERE / "TONGUE.md",
+    HERE / "COMPRESSION.md",
     ROOT / "assets" / "encoder" / "README.md",
     ROOT / "assets" / "tongue" / "README.md",
 )
@@ -25,19 +29,6 @@ PARTS = ("written dev", "gold23.dev (real)")
 BY_LABEL = ("records + real", "TinyBERT, records + real")
 SCORES = ("precision", "recall", "f")
 CHOICES = ("written tune", "a quarter of gold23.train (real)")
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    align = ["---", *["--:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, align, *rows])
-
-
-def pm(score: dict[str, float | None], digits: int = 1) -> str:
-    """Per cent: mean ± standard deviation."""
-    if score["mean"] is None:
-        return "–"
-    text = f"{100 * score['mean']:.{digits}f}"
-    return text if score["sd"] is None else f"{text} ± {100 * score['sd']:.{digits}f}"
 
 
 def ner(data: dict[str, Any], scored: tuple[str, ...] = PARTS) -> str:
@@ -402,6 +393,7 @@ BLOCKS = {
     "matcher": ("matcher.json", matcher),
     "main-job": ("main_job.json", main_job),
     "clean-clone": ("clean_clone.json", clean_clone),
+    **compression_page.BLOCKS,
 }
 
 

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
-HEAVY = ("torch", "torchvision", "transformers", "spacy_transformers")
+HEAVY = ("torch", "torchvision", "transformers", "spacy_transformers", "scipy")
+PHOTO = Path(__file__).parents[1] / "assets" / "examples" / "images" / "example-01.jpg"
 
 
 def main() -> None:
@@ -27,8 +29,15 @@ def main() -> None:
     )
     if listing.returncode or "structure" not in listing.stdout:
         sys.exit(f"The commands do not work:\n{listing.stderr}")
-    message = f"spacy_tcm {spacy_tcm.__version__}: the light installation works without torch.\n"
-    sys.stdout.write(message)
+    nlp = spacy.load("tcm_multimodal")
+    doc = nlp.make_doc("患者便血3天，舌淡红，苔薄黄腻，脉弦细数。")
+    doc._.tongue_image = str(PHOTO)
+    doc = nlp(doc)
+    found = {ent.label_ for ent in doc.ents}
+    if doc.text[0] != "患" or not {"TONGUE", "PULSE"} <= found or doc._.tongue["status"] != "ok":
+        sys.exit(f"The released pipeline does not work: {found}, photo {doc._.tongue['status']}.")
+    both = f"spacy_tcm {spacy_tcm.__version__} and tcm_multimodal {nlp.meta['version']}"
+    sys.stdout.write(f"{both} work without torch.\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -14,7 +16,8 @@ README = (ROOT / "README.md").read_text(encoding="utf8")
 def load_module():
     spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with patch.object(sys, "path", [str(ROOT / "benchmarks"), *sys.path]):
+        spec.loader.exec_module(module)
     return module
 
 
