@@ -241,7 +241,60 @@ def _if_there(section: str, make: Callable[[dict[str, Any]], str]) -> Callable:
     return lambda data: make(data) if section in data else ""
 
 
+def release_choices(data: dict[str, Any]) -> str:
+    (found,) = data["budgets"].values()
+    weights = found["weights"]
+    peak, ranked = found["peak"], sorted(found["candidates"].items(), key=lambda c: c[1]["loss"])
+    rows = [
+        [name, f"{one['loss']:.4f}", f"{one['peak'] / 1e6:.2f} MB"]
+        for name, one in ranked
+        if name != "none"
+    ]
+    kept = ", ".join(f"{unit['kept']} of {unit['width']}" for unit in found["units"])
+    (dynamic,) = found["dynamic"].values()
+    note = (
+        f"Peak {peak['before'] / 1e6:.2f} MB whole, {peak['measured'] / 1e6:.2f} MB as pruned, of "
+        f"a budget of {found['budget'] / 1e6:.2f} MB; weights {weights['before'] / 1e6:.2f} and "
+        f"{weights['after'] / 1e6:.2f} MB. Kept, heads and inner width by layer: {kept}. One seed, "
+        f"{data['settings']['steps']} steps. The policy deciding anew for each text (dynamic) has "
+        f"a loss of {dynamic['loss']:.4f} with {percent(dynamic['computation'])} of the "
+        "multiplications, and all of the stored bytes."
+    )
+    return f"{table(['choice', 'loss before fine-tuning', 'peak'], rows)}\n\n{note}"
+
+
+def release_stages(data: dict[str, Any]) -> str:
+    rows = [
+        [
+            stage,
+            percent(found["f"]),
+            percent(found["macro_f"]),
+            percent(data["attributes"].get(stage)),
+        ]
+        for stage, found in data["scores"].items()
+    ]
+    return table(["", "F1, written tune", "macro F1", "attributes as before"], rows)
+
+
+def release_int8(data: dict[str, Any]) -> str:
+    rows = [
+        [
+            one["graph"],
+            f"{one['size_before'] / 1e6:.2f} MB",
+            f"{one['size_after'] / 1e6:.2f} MB",
+            str(len(one["quantised"])),
+            str(len(one["kept"])),
+            f"{one['ms_before'] / one['ms_after']:.1f} ×",
+        ]
+        for one in data["int8"]
+    ]
+    return table(["graph", "32 bits", "INT8", "layers in INT8", "in 32 bits", "faster"], rows)
+
+
 BLOCKS = {
+    "release-choices": ("release.json", release_choices),
+    "release-stages": ("release.json", release_stages),
+    "release-int8": ("release.json", release_int8),
     **{
         f"{file}-{section.replace('_', '-')}": (f"{file}.json", _if_there(section, make))
         for file in ("deployed", "released")
