@@ -521,6 +521,10 @@ class Errors:
     E535 = (
         "[E535] '{path}' may not be written by this user. Change its permissions, or name another."
     )
+    E536 = (
+        "[E536] This needs the package '{name}', which the light installation does not have. Install "
+        "spacy-tcm[train]."
+    )
     E521 = "[E521] '{out}' holds no results. Run `python -m spacy_tcm structure` first."
     E522 = (
         "[E522] A quotation mark is opened here and never closed, so everything from line {first} to "

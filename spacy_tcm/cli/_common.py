@@ -17,7 +17,8 @@ P = ParamSpec("P")
 
 
 def exits_cleanly(command: Callable[P, None]) -> Callable[P, None]:
-    """A TCMError or OSError becomes a message on standard error and exit code 1, no traceback."""
+    """A TCMError, an OSError or a package that is not there becomes a message on standard error and
+    exit code 1, no traceback."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -25,6 +26,11 @@ def exits_cleanly(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except TCMError as error:
             typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("spacy_tcm"):
+                raise
+            typer.echo(Errors.E536.format(name=error.name), err=True)
             raise typer.Exit(1) from None
         except BrokenPipeError:
             raise  # the reader of our output left, as in `| head`: typer ends quietly

@@ -61,3 +61,16 @@ def test_output_that_may_not_be_written(tmp_path, monkeypatch):
     ]:
         with pytest.raises(RecordError, match="E535"):
             check(path)
+
+
+def test_a_package_that_is_not_there_is_named():
+    @exits_cleanly
+    def command() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 1
+    assert "[E536]" in result.output
+    assert "'torch'" in result.output
