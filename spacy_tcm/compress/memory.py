@@ -152,9 +152,8 @@ def trace(
         arch = with_widths(arch, widths)
     collecting = gc.isenabled()
     gc.disable()  # so that all dies by its last reference, in the same place each time
-    if training:
-        # A process whose first gradient is that of a fake tensor computes none after a fork.
-        torch.ones(1, requires_grad=True).sum().backward()
+    # A process that computes its first gradient after fake tensors computes none after a fork.
+    torch.ones(1, requires_grad=True).sum().backward()
     try:
         with FakeTensorMode():
             twin = type(net)(arch).train(training)
