@@ -259,7 +259,7 @@ def test_overflow_halves_then_shortens_then_leaves_the_gpu():
     counters = batcher.counters
     assert (counters.splits, counters.shortened, counters.moved_to_cpu) == (2, 2, 1)
     assert counters.records == 3
-    assert "ran out 6 times" in str(counters)
+    assert "ran out 5 times" in str(counters)
     assert bounds() == (30_000, 2000)
 
 
