@@ -23,7 +23,7 @@ from spacy_tcm.meters import CudaMeter, Meter, ProcessMeter
 
 Item = TypeVar("Item")
 
-# Tokens of one padded batch in prediction: about 0.05 GB with 23 labels; more is no faster on a CPU.
+# Tokens of one padded batch in prediction: about 0.05 GB with 23 labels; more is not faster.
 MAX_PADDED = 4096
 
 
