@@ -54,8 +54,10 @@ lint: $(VENV)/.dev
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--no-annotate --no-emit-index-url --custom-compile-command "make pins"
 pins:
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml requirements/build.in --extra train --extra dev -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml requirements/build.in --extra train --extra graph --extra dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra train -c requirements/dev.txt -o requirements/train.txt
+	$(COMPILE) pyproject.toml --extra graph -c requirements/dev.txt -o requirements/graph.txt
+	$(COMPILE) pyproject.toml --extra peers -c requirements/dev.txt -o requirements/peers.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 
