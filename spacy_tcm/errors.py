@@ -2,7 +2,7 @@
 
 Every message names the cause and the remedy. Messages may name a record id, a field, a path or a
 line number; they never contain the patient's text. Ranges: 1xx lexicon and tokenizer, 2xx images,
-3xx records and corpora, 4xx models and components, 5xx command line.
+3xx records and corpora, 4xx models and components, 5xx command line, 61x typed fields.
 """
 
 import warnings
@@ -389,6 +389,14 @@ class Errors:
         "[E464] crop_only needs a tongue encoder that finds the tongue, and {name!r} takes the whole "
         "photo. Train one with [components.{name}.model.segmenter], or switch crop_only off."
     )
+    E600 = (
+        "[E600] {path}: the sections cannot be used ({cause}). Correct it; the README beside "
+        "spacy_tcm/resources/sections.json describes its keys."
+    )
+    E601 = (
+        "[E601] {path}: the context cues cannot be used ({cause}). Correct it; the README beside "
+        "spacy_tcm/resources/context.json describes its keys."
+    )
     # 5xx: command line
     E471 = (
         "[E471] The encoder's tokenizer cannot be deployed: its {part} is not that of a BERT ({found}). "
@@ -554,6 +562,90 @@ class Errors:
         "[E529] A memory budget needs a pipeline of the language 'tcm', not '{lang}'. Leave it out, or "
         "train the pipeline with lang = 'tcm'."
     )
+    E580 = "[E580] There are no records at '{path}'. Run `python -m spacy_tcm structure` first."
+    E581 = (
+        "[E581] Line {line} of '{path}' is no record of this version. Make them again by "
+        "`python -m spacy_tcm structure`."
+    )
+    E582 = "[E582] The FHIR bundle is not valid at {place}: {cause}. Please report this."
+    E583 = "[E583] '{path}' is no folder with .txt files. Give the folder that brat keeps them in."
+    E584 = (
+        "[E584] '{path}' is missing: to brat, every .txt has an .ann beside it, which may be empty."
+    )
+    E585 = "[E585] Line {line} of '{path}' cannot be read as an annotation. Export it again."
+    E586 = "[E586] Task {number} of '{path}' cannot be read. Export as JSON (not JSON-MIN) again."
+    E587 = "[E587] '{path}' is not UTF-8. Save it as UTF-8."
+    E588 = "[E588] The graph breaks its shapes at {path}: {cause}. Please report this."
+    E590 = "[E590] This needs the package '{package}': pip install 'spacy-tcm[graph]'."
+    E591 = "[E591] '{path}' holds other files. Give an empty or new folder for the graph."
+    E592 = "[E592] '{path}' is no graph. Make one by `python -m spacy_tcm graph`."
+    E593 = (
+        "[E593] The query cannot be understood: {cause}. Give SPARQL, or one of the saved queries: "
+        "{known}."
+    )
+    E594 = "[E594] The query has no line '{line}', so that no value can be set."
+    E595 = "[E595] {name} is {value}. Give a share above 0, at most 1."
+    E596 = "[E596] No record has anything that a rule could be made of. Check the records."
+    E597 = "[E597] A value is given as VARIABLE=TEXT, such as pattern=湿热下注证."
+    # 61x: typed fields
+    E610 = (
+        "[E610] {path}: the field definitions cannot be used ({cause}). Correct the file; the README "
+        "beside spacy_tcm/resources/fields.json describes its keys."
+    )
+    E611 = (
+        "[E611] {path}: '{field}' cannot be used: {cause}. Correct it; the README beside "
+        "spacy_tcm/resources/fields.json describes the keys."
+    )
+    E612 = (
+        "[E612] {path}: the pulse grammar cannot be used ({cause}). Correct it; the README beside "
+        "spacy_tcm/resources/pulse.json describes its keys."
+    )
+
+    # 62x: prescriptions and codes
+    E620 = (
+        "[E620] {path}: the words of prescriptions cannot be used ({cause}). Correct it; "
+        "spacy_tcm/resources/README.md describes it."
+    )
+    E621 = (
+        "[E621] {path}: the cautions cannot be used ({cause}). Correct it; "
+        "spacy_tcm/resources/README.md describes it."
+    )
+    E630 = (
+        "[E630] {path}: the code table cannot be used ({cause}). It needs UTF-8 and a header with "
+        "system, code, term, and perhaps aliases and label; .csv has commas, anything else tabs."
+    )
+    E631 = "[E631] Code table, row {number}: {reason}. Correct or remove this row."
+    E632 = "[E632] {name}: fuzzy_above must be a number from 0 to 101, not {value!r}. Correct the config."
+    E635 = "[E635] There is no action '{found}'. Choose one of {actions}."
+    E636 = (
+        "[E636] {path}: the table of identifiers cannot be used ({cause}). Correct it; the README beside "
+        "spacy_tcm/resources/deid.json describes its keys."
+    )
+    E637 = (
+        "[E637] {path}: no key can be read there ({cause}). Give a file of at least {least} random bytes, "
+        "e.g. made by `openssl rand -hex 32`."
+    )
+    E638 = (
+        "[E638] The map '{path}' lies in the output folder '{out}', which is meant to be passed on. The map "
+        "tells who everybody is: name a file elsewhere."
+    )
+    E640 = (
+        "[E640] {path}: the rules of relations cannot be used ({cause}). Correct them; the README beside "
+        "spacy_tcm/resources/relations.json describes its keys."
+    )
+    E641 = '[E641] {name}: polarity must be "exclude" or "keep", not {value!r}. Correct the config.'
+
+    # 65x: patterns
+    E650 = (
+        "[E650] {path}: the elements of patterns cannot be used ({cause}). Correct them; the README beside "
+        "spacy_tcm/resources/syndrome_elements.json describes its keys."
+    )
+    E651 = (
+        "[E651] {name}: no example tells a pattern (reference._.syndrome_labels) that is made of known "
+        "elements. Give records with `meta.syndrome`."
+    )
+    E652 = "[E652] {name}: patterns cannot be added after training. Initialize it with examples of them."
+    E653 = "[E653] {name} was not trained. Initialize it with examples, or load it from disk."
 
 
 class Warnings:

@@ -2,8 +2,6 @@
 
 import ast
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +12,9 @@ import pytest
 
 import spacy_tcm
 
+from .conftest import LIGHT, run_alone
+
 ROOT = Path(spacy_tcm.__file__).parent
-PROJECT = Path(__file__).parents[1]
 
 # A module imports from its own row and the rows above, never from below.
 LAYERS = (
@@ -30,6 +29,13 @@ LAYERS = (
         "decoding",
         "subwords",
         "fields",
+        "sections",
+        "context",
+        "herbs",
+        "linking",
+        "prescriptions",
+        "deid",
+        "relations",
     ),
     ("nets",),
     ("models",),
@@ -194,7 +200,7 @@ def test_the_rules_allow(module, source):
     assert find_violations(module, list(find_imports(source, module))) == []
 
 
-# What follows runs in fresh interpreters: this one has imported everything already.
+# What follows runs in fresh interpreters.
 PRELUDE = """
 import importlib, json, sys
 
@@ -206,22 +212,7 @@ entry_points = json.loads(sys.argv[1])
 text = "患者便血3天，色鲜红，舌淡红。"
 """
 
-# The light installation, acted out in the full one: the training packages cannot be found, and
-# the entry points of other packages that need them are not there.
 BASE = """
-hidden = set(json.loads(sys.argv[2]))
-
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in hidden:
-            raise ModuleNotFoundError(f"{name} is not part of the light installation", name=name)
-
-sys.meta_path.insert(0, Hide())
-import catalogue
-everything = catalogue.Registry._get_entry_points
-catalogue.Registry._get_entry_points = lambda registry: [
-    point for point in everything(registry) if point.value.partition(".")[0] not in hidden
-]
 import spacy, spacy_tcm
 doc = spacy.blank("tcm")(text)
 after_blank = loaded()
@@ -261,21 +252,9 @@ def entry_point_modules() -> list[str]:
     return sorted({point.module for point in distribution("spacy-tcm").entry_points})
 
 
-def run(script: str, *args: list[str]) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script, *map(json.dumps, args)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=PROJECT,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def test_light_installation_needs_no_torch():
     """Without the training packages all entry points import, and so does the command line."""
-    found = run(BASE, entry_point_modules(), sorted(TORCH))
+    found = json.loads(run_alone(LIGHT + PRELUDE + BASE, json.dumps(entry_point_modules())))
     assert found["text"] == "患者便血3天，色鲜红，舌淡红。"
     assert found["exit"] == 0, found["help"]
     assert "structure" in found["help"]
@@ -285,6 +264,6 @@ def test_light_installation_needs_no_torch():
 
 def test_full_installation_loads_nothing_beyond_spacy():
     """`spacy_factories` are imported by every spacy.blank() of every user: ours add nothing."""
-    found = run(FULL, entry_point_modules())
+    found = json.loads(run_alone(PRELUDE + FULL, json.dumps(entry_point_modules())))
     assert set(found["ours"]) <= {"spacy_tcm", "ahocorasick_rs"}
     assert found["blank"] == []

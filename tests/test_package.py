@@ -57,7 +57,7 @@ def test_metadata():
     assert minors == list(PYTHONS)
     listed = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if ":: 3." in line]
     assert listed == minors
-    assert set(PROJECT["optional-dependencies"]) == {"train", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == {"train", "graph", "peers", "dev"}
     base = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     assert not base & {"torch", "torchvision", "transformers", "spacy-transformers"}
 

@@ -1,47 +1,70 @@
 """The record: what is known of one note and its photo, as one JSON-able dict."""
 
+import json
 import math
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 
 from spacy_tcm.extensions import install_extensions
 
-SCHEMA_VERSION = "0.2"
+SCHEMA_VERSION = "1.0"
+SCHEMA_FILE = Path(__file__).parent / "record.schema.json"
+
+_QUALIFIERS = ("negation", "certainty", "temporality", "experiencer")
+
+
+@cache
+def read_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of records: what `make_record` returns is valid by it."""
+    return json.loads(SCHEMA_FILE.read_text(encoding="utf8"))
 
 
 def make_record(doc: Doc) -> dict[str, Any]:
-    """Assemble what the pipeline found.
+    """Assemble what the pipeline found, as `read_schema` describes it: ``schema_version``, ``id``
+    (``doc._.record_id``), ``text``, ``sections``, ``entities``, ``tongue``, ``fields``,
+    ``conflicts``, ``prescriptions``, ``drugs``, ``relations``, ``syndrome``, ``deid`` and
+    ``provenance``. What a component would have told that did not run is empty or None.
 
-    RETURNS: ``schema_version``; ``id`` (``doc._.record_id``, may be None); ``text``; ``entities``,
-        a list of ``{"start", "end", "label", "text", "score", "photo_gate"}`` in order, with
-        character offsets (end exclusive), the probability, and how far the photo was let in, both
-        0 to 1 or None; ``tongue`` (``doc._.tongue``);
-        ``fields`` and ``conflicts`` (``doc._.fields``, ``doc._.conflicts``), empty where the
-        component ``tcm_fields`` found none or did not run.
-        Only dicts with string keys, lists, strings, numbers, bools and None; later versions add
-        keys.
-    RAISES TypeError: ``doc._.tongue`` or another of these holds something else.
+    Each entity, field, conflict, prescription, drug and relation says under its own ``provenance``
+    which component, of which version, told it, from where in the text and with what score; that of
+    the record tells it of whole parts (``sections``, and of entities ``qualifiers`` and ``codes``).
+    Offsets are in characters, ends exclusive.
+
+    RETURNS: only dicts with string keys, lists, strings, numbers, bools and None; later versions
+        add keys.
+    RAISES TypeError: an attribute of the Doc holds something else.
     """
+    entities = [_entity(ent) for ent in doc.ents]
     return {
         "schema_version": SCHEMA_VERSION,
         "id": doc._.record_id,
         "text": doc.text,
-        "entities": [
-            {
-                "start": ent.start_char,
-                "end": ent.end_char,
-                "label": ent.label_,
-                "text": ent.text,
-                "score": _plain(ent._.score),
-                "photo_gate": _plain(ent._.photo_gate),
-            }
-            for ent in doc.ents
-        ],
+        "sections": _plain(doc._.sections),
+        "entities": entities,
         "tongue": _plain(doc._.tongue),
-        "fields": _plain(doc._.fields),
-        "conflicts": _plain(doc._.conflicts),
+        "fields": {
+            field: _with_provenance(doc, "fields", found, found.get("confidence"))
+            for field, found in doc._.fields.items()
+        },
+        "conflicts": [
+            _with_provenance(doc, "conflicts", found, found.get("probability"))
+            for found in doc._.conflicts
+        ],
+        "prescriptions": [
+            _with_provenance(doc, "prescriptions", found) for found in doc._.prescriptions
+        ],
+        "drugs": [_with_provenance(doc, "drugs", found) for found in doc._.drugs],
+        "relations": [
+            _with_provenance(doc, "relations", found, found.get("score"), _extent(found, entities))
+            for found in doc._.relations
+        ],
+        "syndrome": _plain(doc._.syndrome),
+        "deid": _plain(doc._.deid),
+        "provenance": _plain(doc._.provenance),
     }
 
 
@@ -50,6 +73,46 @@ def install_record_extension() -> None:
     install_extensions()
     if not Doc.has_extension("record"):
         Doc.set_extension("record", getter=make_record)
+
+
+def _entity(ent: Span) -> dict[str, Any]:
+    found = {
+        "start": ent.start_char,
+        "end": ent.end_char,
+        "label": ent.label_,
+        "text": ent.text,
+        "score": _plain(ent._.score),
+        "photo_gate": _plain(ent._.photo_gate),
+        **{name: ent._.get(name) for name in _QUALIFIERS},
+        "section": ent._.section,
+        "codes": _plain(ent._.codes or []),
+    }
+    return _with_provenance(ent.doc, "entities", found, found["score"])
+
+
+def _with_provenance(
+    doc: Doc,
+    part: str,
+    found: dict[str, Any],
+    score: float | None = None,
+    extent: tuple[int | None, int | None] | None = None,
+) -> dict[str, Any]:
+    """What was found, and who found it; extent: from where to where, if not as it says itself."""
+    start, end = extent or (found.get("start"), found.get("end"))
+    known = doc._.provenance.get(part, {"component": None, "version": None})
+    return {
+        **_plain(found),
+        "provenance": {**known, "start": start, "end": end, "score": _plain(score)},
+    }
+
+
+def _extent(
+    relation: dict[str, Any], entities: list[dict[str, Any]]
+) -> tuple[int | None, int | None]:
+    ends = [entities[i] for i in (relation["head"], relation["tail"]) if isinstance(i, int)]
+    if not ends:
+        return None, None
+    return min(e["start"] for e in ends), max(e["end"] for e in ends)
 
 
 def _plain(value: Any) -> Any:
