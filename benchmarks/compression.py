@@ -2,8 +2,8 @@
 each method, all tuned equally long afterwards.
 
     python benchmarks/compression.py OUT.json TRAINED --texts FILE --scored FILE --photos DIR
-        [--nets text tongue] [--methods ...] [--shares 0.3 ...] [--seeds 0 1 2] [--steps 400]
-        [--rounds 200] [--bytes weights|peak] [--limit N]
+        [--nets text tongue] [--methods ...] [--shares 0.3 ...] [--seeds 0 1 2] [--steps 12]
+        [--rounds 48] [--bytes weights|peak] [--limit 192]
 
 TRAINED: a pipeline with a plain BERT as `transformer` and a `tongue_encoder`. FILE: records whose
 text is learned from; records to score entities on. DIR: labels.csv and images/; photos of the split
@@ -11,31 +11,35 @@ text is learned from; records to score entities on. DIR: labels.csv and images/;
 alone. Ours is the search of `spacy_tcm.compress.search`; the other methods keep the same share of
 each unit, the largest that fits, of the channels that torch-pruning finds most important, or
 "global" the most important of all units together. --bytes: of the weights, or of the peak of one
-text of 128 subwords or one photo, activations included. Each run is a process of its own; OUT.json
-keeps those that are done. --limit: texts and photos at most, for a trial.
+text of 128 subwords or one photo, activations included. OUT.json keeps the runs that are done, and
+the same command goes on from there. --limit: texts and photos learned from, at most. Nothing is
+chosen by what is scored: the search compares architectures on batches that it holds out of those
+learned from.
 """
 
 import argparse
 import json
+import os
 import random
 import statistics
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 from ner import mean_sd
-from runs import read_labels, require_labels, run_missing
+from runs import keep, read_labels, require_labels
 
 NETS = ("text", "tongue")
 NONE, OURS = "none", "ours"
 METHODS = ("random", "l1", "bn_scale", "taylor", "l1, global", "taylor, global", OURS)
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7)
 BATCH = 8
-HELD_OUT = 8  # batches of what is learned from, by which architectures are compared
+HELD_OUT = 4  # batches of what is learned from, by which architectures are compared
 SEEN = 8  # batches, for importances
+LENGTH = 62  # characters of a text learned from, of 64 subwords then
 SIZE = {"text": 128, "tongue": 224}
 MEASURES = ("f", "accuracy", "macro_f", "error", "loss")
 
@@ -62,7 +66,7 @@ def make_task(name: str, nlp: Any, args: argparse.Namespace) -> Any:
     shuffled = random.Random(0)
     if name == "text":
         lines = args.texts.read_text(encoding="utf8").splitlines()
-        texts = [json.loads(line)["text"] for line in lines]
+        texts = [json.loads(line)["text"][:LENGTH] for line in lines]
         shuffled.shuffle(texts)
         return TextTask(nlp, texts[: args.limit], BATCH)
     rows = [row for row in read_labels(args.photos) if row["split"] == "train"]
@@ -98,47 +102,62 @@ def find_importances(net: Any, task: Any, batches: Sequence[Any], method: str, s
 
 
 def choose(
-    net: Any, task: Any, memory: InnerBytes, budget: int, method: str, seed: int, rounds: int
-) -> list[Any]:
-    """What is kept of each unit. net: a `PrunableNet`."""
+    net: Any,
+    task: Any,
+    memory: InnerBytes,
+    budget: int,
+    method: str,
+    seed: int,
+    rounds: int,
+    known: dict[tuple[str, int], Any] | None = None,
+) -> tuple[list[Any], dict[str, float]]:
+    """What is kept of each unit, and the losses of what the search compared. net: a `PrunableNet`.
+    known: importances by method and seed, kept here from run to run."""
     import torch
 
     from spacy_tcm.compress.baselines import uniform_or_global
     from spacy_tcm.compress.search import SearchSettings, search
 
+    known = {} if known is None else known
     held_out, learned = task.batches[:HELD_OUT], task.batches[HELD_OUT:]
-    order = random.Random(seed).choices(range(len(learned)), k=rounds)
-    if method == OURS:
-
-        def validation_loss() -> Any:
-            return torch.stack([task.loss(net.net, batch) for batch in held_out]).mean()
-
-        return search(
-            net,
-            memory,
-            budget,
-            lambda number: task.loss(net.net, learned[order[number]]),
-            SearchSettings(rounds=rounds, seed=seed),
-            validation_loss=validation_loss,
-        ).kept
     criterion, _, everywhere = method.partition(", ")
-    seen = random.Random(seed).sample(learned, min(SEEN, len(learned)))
-    importances = find_importances(net, task, seen, criterion, seed)
-    uniform = everywhere != "global"
-    return uniform_or_global(net, importances, memory.peak, budget, uniform=uniform)
+    criterion = "taylor" if method == OURS else criterion
+    if (criterion, seed) not in known:
+        seen = random.Random(seed).sample(learned, min(SEEN, len(learned)))
+        known[criterion, seed] = find_importances(net, task, seen, criterion, seed)
+    importances = known[criterion, seed]
+    if method != OURS:
+        uniform = everywhere != "global"
+        return uniform_or_global(net, importances, memory.peak, budget, uniform=uniform), {}
+    order = random.Random(seed).choices(range(len(learned)), k=rounds)
+
+    def validation_loss() -> Any:
+        return torch.stack([task.loss(net.net, batch) for batch in held_out]).mean()
+
+    found = search(
+        net,
+        memory,
+        budget,
+        lambda number: task.loss(net.net, learned[order[number]]),
+        SearchSettings(rounds=rounds, seed=seed, refine=rounds // 3),
+        validation_loss=validation_loss,
+        rankings={criterion: importances},
+    )
+    return found.kept, {name: each.loss for name, each in found.candidates.items()}
 
 
 def tune(net: Any, task: Any, name: str, steps: int, seed: int) -> None:
     """Learn from the whole net, as the command `compress` does."""
     from spacy_tcm.compress import tuning
+    from spacy_tcm.compress.refit import refit
 
     learned = task.batches[HELD_OUT:]
     if name == "text":
-        tuning.tune_text(net, task.net, texts_of(learned), steps, seed=seed)
+        tuning.tune_text(net, task.net, texts_of(learned), steps, batch=BATCH, seed=seed)
         return
     photos = photos_of(learned)
-    tuning.recalibrate(net, photos)
-    tuning.tune_tongue(net, task.net, photos, steps, seed=seed)
+    refit(net, task.net, photos)
+    tuning.tune_tongue(net, task.net, photos, steps, batch=BATCH, seed=seed)
 
 
 def texts_of(batches: Sequence[Any]) -> list[list[int]]:
@@ -155,10 +174,9 @@ def photos_of(batches: Sequence[Any]) -> list[Any]:
     return [Photo(info, *(part.numpy() for part in row)) for row in rows]
 
 
-def measure(net: Any, task: Any, name: str, nlp: Any, args: argparse.Namespace) -> dict[str, float]:
+def measure(net: Any, task: Any, name: str) -> dict[str, float]:
     """error: see `vector_error` and `feature_error` of `spacy_tcm.compress.tuning`; loss: of the
-    task; both on batches held out. f, macro_f: of entities, by the deployed pipeline around the
-    net; accuracy, macro_f: of attributes of photos, their means."""
+    task; both on batches held out."""
     import torch
 
     from spacy_tcm.compress import tuning
@@ -167,68 +185,113 @@ def measure(net: Any, task: Any, name: str, nlp: Any, args: argparse.Namespace) 
     with torch.inference_mode():
         loss = statistics.mean(float(task.loss(net, batch)) for batch in held_out)
     if name == "text":
-        error = tuning.vector_error(net, task.net, texts_of(held_out))
-        return {"error": error, "loss": loss, **score_text(net, nlp, args)}
-    error = tuning.feature_error(net, task.net, photos_of(held_out))
-    return {"error": error, "loss": loss, **score_tongue(net, nlp, args)}
+        return {"error": tuning.vector_error(net, task.net, texts_of(held_out)), "loss": loss}
+    return {"error": tuning.feature_error(net, task.net, photos_of(held_out)), "loss": loss}
 
 
-def score_text(net: Any, nlp: Any, args: argparse.Namespace) -> dict[str, float]:
-    from deployed_equality import entity_scores
+class Trained:
+    """The pipeline, with what all runs of one of its nets have in common."""
 
-    from spacy_tcm.compress.deploy import deploy
+    def __init__(self, name: str, args: argparse.Namespace):
+        import spacy
 
-    found = entity_scores(deploy(nlp, encoder=net), args.scored)
-    return {name: found[name] for name in ("f", "macro_f")}
+        from spacy_tcm.compress.memory import ByteModel
+
+        self.name, self.args = name, args
+        self.nlp = spacy.load(args.trained)
+        self.task = make_task(name, self.nlp, args)
+        if len(self.task.batches) <= HELD_OUT:
+            raise SystemExit(f"{len(self.task.batches)} batches of {name} are too few.")
+        self.memory = InnerBytes(ByteModel.of(self.task.net, 1, SIZE[name]), args.bytes)
+        self.importances: dict[tuple[str, int], Any] = {}
+        if name == "tongue":
+            self._read_photos()
+
+    def _read_photos(self) -> None:
+        from spacy_tcm.models.photos import prepare_photos
+
+        rows = read_labels(self.args.photos)
+        self.rows = [row for row in rows if row["split"] == "dev"]
+        model = self.nlp.get_pipe("tongue_encoder").model
+        self.photos = prepare_photos(
+            [photo_path(self.args.photos, row) for row in self.rows],
+            model.attrs["image_size"],
+            model.maybe_get_ref("segmenter"),
+            balanced=model.attrs["balanced"],
+        )
+
+    def run(self, method: str, share: float, seed: int) -> dict[str, Any]:
+        import torch
+
+        from spacy_tcm.compress.units import prunable
+
+        torch.manual_seed(seed)
+        net = deepcopy(self.task.net)
+        result: dict[str, Any] = {"inner_bytes": self.memory.whole}
+        if method != NONE:
+            units = prunable(net)
+            budget = int((1 - share) * self.memory.whole)
+            start = process_time()
+            kept, losses = choose(
+                units,
+                self.task,
+                self.memory,
+                budget,
+                method,
+                seed,
+                self.args.rounds,
+                self.importances,
+            )
+            widths = [len(some) for some in kept]
+            net = units.slice(kept)
+            result |= {
+                "budget": budget,
+                "bytes": self.memory.peak(widths),
+                "widths": widths,
+                "chosen_in": process_time() - start,
+                "candidates": losses,
+                "before_tuning": measure(net, self.task, self.name),
+            }
+            tune(net, self.task, self.name, self.args.steps, seed)
+        return {**result, **measure(net, self.task, self.name), **self.score(net)}
+
+    def score(self, net: Any) -> dict[str, float]:
+        """f, macro_f: of entities, by the deployed pipeline around the net; accuracy, macro_f: of
+        attributes of photos, their means."""
+        if self.name == "text":
+            from deployed_equality import entity_scores
+
+            from spacy_tcm.compress.deploy import deploy
+
+            found = entity_scores(deploy(self.nlp, encoder=net), self.args.scored)
+            return {name: found[name] for name in ("f", "macro_f")}
+        from deployed_equality import attribute_scores
+
+        attributes = self.nlp.get_pipe("tongue_encoder").attributes
+        told = tell(net, self.photos, attributes)
+        names = [name for name in attributes if any(row.get(name) for row in self.rows)]
+        scores = [attribute_scores(told, self.rows, name) for name in names]
+        return {n: statistics.mean(s[n] for s in scores) for n in ("accuracy", "macro_f")}
 
 
-def score_tongue(net: Any, nlp: Any, args: argparse.Namespace) -> dict[str, float]:
-    from deployed_equality import attribute_scores, tell
-
-    from spacy_tcm.models.weights import set_module
-
-    encoder = nlp.get_pipe("tongue_encoder")
-    set_module(encoder.model.layers[0], net)
-    rows = [row for row in read_labels(args.photos) if row["split"] == "dev"][: args.limit]
-    told = tell(nlp, rows, args.photos)
-    names = [name for name in encoder.attributes if any(row.get(name) for row in rows)]
-    scores = [attribute_scores(told, rows, name) for name in names]
-    return {n: statistics.mean(s[n] for s in scores) for n in ("accuracy", "macro_f")}
-
-
-def run(key: str, args: argparse.Namespace) -> dict[str, Any]:
-    """One net, method, share and seed. Runs in a process of its own."""
-    import spacy
+def tell(net: Any, photos: Sequence[Any], attributes: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Of each photo the most probable value of each attribute; {} of one that is rejected."""
+    import numpy
     import torch
 
-    from spacy_tcm.compress.memory import ByteModel
-    from spacy_tcm.compress.units import prunable
-
-    name, method, share, seed = key.split(" | ")
-    torch.manual_seed(int(seed))
-    nlp = spacy.load(args.trained)
-    task = make_task(name, nlp, args)
-    if len(task.batches) <= HELD_OUT:
-        raise SystemExit(f"{len(task.batches)} batches of {name} are too few.")
-    net = deepcopy(task.net)
-    units = prunable(net)
-    memory = InnerBytes(ByteModel.of(net, 1, SIZE[name]), args.bytes)
-    result: dict[str, Any] = {"inner_bytes": memory.whole}
-    if method != NONE:
-        budget = int((1 - float(share)) * memory.whole)
-        start = perf_counter()
-        kept = choose(units, task, memory, budget, method, int(seed), args.rounds)
-        widths = [len(some) for some in kept]
-        net = units.slice(kept)
-        result |= {
-            "budget": budget,
-            "bytes": memory.peak(widths),
-            "widths": widths,
-            "chosen_in": perf_counter() - start,
-            "before_tuning": measure(net, task, name, nlp, args),
-        }
-        tune(net, task, name, args.steps, int(seed))
-    return {**result, **measure(net, task, name, nlp, args)}
+    found: list[dict[str, Any]] = [{} for _ in photos]
+    usable = [i for i, photo in enumerate(photos) if photo.pixels is not None]
+    net.eval()
+    for start in range(0, len(usable), BATCH):
+        some = usable[start : start + BATCH]
+        parts = [(photos[i].pixels, photos[i].mask, photos[i].colours) for i in some]
+        inputs = [torch.from_numpy(numpy.stack(each)) for each in zip(*parts, strict=True)]
+        with torch.inference_mode():
+            scores = net(*inputs)[1].split([len(values) for values in attributes.values()], 1)
+        for (name, values), rows in zip(attributes.items(), scores, strict=True):
+            for i, best in zip(some, rows.argmax(1).tolist(), strict=True):
+                found[i][name] = {"value": values[best]}
+    return found
 
 
 def make_keys(args: argparse.Namespace) -> list[str]:
@@ -269,12 +332,10 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=48)
     parser.add_argument("--bytes", choices=("weights", "peak"), default="weights")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=int, default=192)
     args = parser.parse_args()
     if "text" in args.nets and None in (args.texts, args.scored):
         parser.error("the text encoder needs --texts and --scored")
@@ -282,13 +343,6 @@ def main() -> None:
         if args.photos is None:
             parser.error("the tongue net needs --photos")
         require_labels(args.photos)
-    if args.one:
-        args.out.write_text(json.dumps(run(args.one, args)), encoding="utf8")
-        return
-    passed = [args.trained, "--nets", *args.nets, "--bytes", args.bytes]
-    for name in ("texts", "scored", "photos", "steps", "rounds", "limit"):
-        value = getattr(args, name)
-        passed += [] if value is None else [f"--{name}", str(value)]
     settings = {name: getattr(args, name) for name in ("bytes", "steps", "rounds", "limit")}
     if args.out.exists():
         known = json.loads(args.out.read_text(encoding="utf8")).get("settings", settings)
@@ -296,17 +350,21 @@ def main() -> None:
             raise SystemExit(f"{args.out} was begun with other settings: {known}.")
     else:
         args.out.write_text(json.dumps({"settings": settings, "runs": {}}), encoding="utf8")
-    run_missing(
-        args.out,
-        make_keys(args),
-        __file__,
-        passed,
-        summarize,
-        lambda result: str(
-            {n: round(result[n], 4) for n in ("f", "macro_f", "error") if n in result}
-        ),
-        args.jobs,
-    )
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    trained: dict[str, Trained] = {}
+    report = json.loads(args.out.read_text(encoding="utf8"))
+    for key in make_keys(args):
+        if key in report["runs"]:
+            continue
+        net, method, share, seed = key.split(" | ")
+        if net not in trained:
+            trained[net] = Trained(net, args)
+        start = process_time()
+        result = trained[net].run(method, float(share), int(seed))
+        result["cpu_seconds"] = process_time() - start
+        keep(args.out, report, key, result, summarize)
+        told = {n: round(result[n], 4) for n in ("f", "macro_f", "error") if n in result}
+        print(f"{key}: {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spacy_tcm.compress.baselines import uniform_or_global
 from spacy_tcm.compress.groups import (
     Bytes,
     Prunable,
     gate_of,
     group_means,
-    step_of,
     widths_of,
 )
 from spacy_tcm.errors import BudgetInfeasibleError
@@ -31,16 +29,17 @@ from spacy_tcm.nets.policy import (
 @dataclass
 class Decision:
     """At one unit; a row is one architecture. widths: chosen. gates: (rows, channels), with the
-    gradient to the policy. log, entropy, value: (rows,), see `PruningPolicy`. overrun: (rows,), the
-    share of the budget that the rest at its least would be over it, expected if nothing were
-    illegal. price: (rows,), the choice's bytes above the least choice, a share of the budget."""
+    gradient to the policy. log, entropy, value: (rows,), see `PruningPolicy`. wanted: (rows,
+    actions), log probabilities if nothing were illegal. expected: (rows,), the bytes above the
+    least choice with these; price: (rows,), those of the choice; both shares of the budget."""
 
     widths: list[int]
     gates: Tensor
     log: Tensor
     entropy: Tensor
     value: Tensor
-    overrun: Tensor
+    wanted: Tensor
+    expected: Tensor
     price: Tensor
 
 
@@ -62,21 +61,10 @@ class Decider:
         self.descriptors = net.descriptors().cpu()
         arch = PolicyArch(hidden, actions=actions, facts=self.descriptors.shape[1] + 3)
         self.policy = PruningPolicy(arch)
-        self.policy.prefer(self._uniform_share(net) * actions - 1)
         self.importances = [torch.zeros(w) for w in self.whole]
         self.orders = [torch.arange(w) for w in self.whole]
         self.carried: Memory = self.policy.begin()
         self.begin()
-
-    def _uniform_share(self, net: Prunable) -> float:
-        """The largest of all units alike that fits the budget, mean over units."""
-        values = [torch.ones(w) for w in self.whole]
-        try:
-            step = step_of(self.units)
-            kept = uniform_or_global(net, values, self.memory.peak, self.budget, step, uniform=True)
-        except BudgetInfeasibleError:  # less than the least that baselines leave
-            return 1 / self.actions
-        return sum(len(k) / w for k, w in zip(kept, self.whole, strict=True)) / len(kept)
 
     def begin(self, rows: int = 1) -> None:
         """The first unit is next; what the policy remembers of the round before stays."""
@@ -127,14 +115,15 @@ class Decider:
         picked = [widths[int(taken[row])] for row in rows]
         for row in rows:
             self.chosen[row].append(picked[row])
-        wanted = functional.softmax(scores[:, : len(widths)], 1)
+        wanted = functional.log_softmax(scores[:, : len(widths)], 1)
         return Decision(
             picked,
             gate_of(action, widths, self.orders[i]),
             logs.gather(1, taken[:, None])[:, 0],
             entropy(logs),
             value,
-            (wanted * (shares - 1).clamp(min=0)).sum(1),
+            wanted,
+            (wanted.exp() * (shares - shares[:, :1])).sum(1),
             shares.gather(1, taken[:, None])[:, 0] - shares[:, 0],
         )
 

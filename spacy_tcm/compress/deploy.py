@@ -61,7 +61,9 @@ def deploy(
         elif factories[name] == "tongue_encoder":
             models[name] = deploy_tongue(pipe, tongue)
             components[name]["model"] = _tongue_config(models[name])
-        elif isinstance(getattr(pipe, "model", None), Model):
+        elif isinstance(model := getattr(pipe, "model", None), Model) and any(
+            node.shims for node in model.walk()
+        ):  # what has only Thinc's own layers needs no graph
             raise ModelError(Errors.E473.format(name=name, found=factories[name]))
     small = {
         "nlp": {**base.interpolate()["nlp"], "pipeline": kept, "disabled": []},

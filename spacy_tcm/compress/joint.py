@@ -65,10 +65,13 @@ class JointNet:
 
 class JointBytes:
     """All weights stay in memory; of activations only those of the net that runs, since the nets
-    run one after the other: the largest counts."""
+    run one after the other: the largest counts.
 
-    def __init__(self, net: JointNet, models: Mapping[str, ByteModel]):
-        self.net, self.models = net, dict(models)
+    measured: `peak` is what a process is measured to take (`process`), not the tensors alone.
+    """
+
+    def __init__(self, net: JointNet, models: Mapping[str, ByteModel], measured: bool = False):
+        self.net, self.models, self.measured = net, dict(models), measured
 
     def weights(self, widths: Sequence[int]) -> int:
         parts = self.net.split(widths)
@@ -78,5 +81,18 @@ class JointBytes:
         parts = self.net.split(widths)
         return max(model.activations(parts[part]) for part, model in self.models.items())
 
-    def peak(self, widths: Sequence[int]) -> int:
+    def tensors(self, widths: Sequence[int]) -> int:
+        """Weights and activations."""
         return self.weights(widths) + self.activations(widths)
+
+    def process(self, widths: Sequence[int]) -> int:
+        """Bounded from above by the calibrations of the models, if they have any: of the net that
+        runs by its own, beside the weights of the others."""
+        parts, weights = self.net.split(widths), self.weights(widths)
+        return weights + max(
+            model.peak(parts[part]) - model.weights(parts[part])
+            for part, model in self.models.items()
+        )
+
+    def peak(self, widths: Sequence[int]) -> int:
+        return self.process(widths) if self.measured else self.tensors(widths)

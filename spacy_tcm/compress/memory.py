@@ -314,12 +314,20 @@ class Calibration:
         return math.ceil((self.slope * predicted + self.intercept) * (1 + self.margin))
 
 
+_SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(%?)\s*", re.ASCII)
+
+
+def is_share(budget: str | float) -> bool:
+    """Whether a budget is "60%" or 0.6, no size."""
+    return _SHARE.fullmatch(str(budget)) is not None
+
+
 def parse_budget(budget: str | float, full: int) -> int:
     """Bytes of a size as `parse_size` takes it, or of a share of `full`: "60%" or 0.6.
 
     RAISES ModelError: it is neither, or the share is not above 0 and at most 1.
     """
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(%?)\s*", str(budget), re.ASCII)
+    found = _SHARE.fullmatch(str(budget))
     if found is None:
         return parse_size(str(budget))
     share = float(found[1]) / (100 if found[2] else 1)

@@ -22,7 +22,8 @@ needed by some photo or text.
 
 def write_report(report: dict[str, Any], out: Path) -> None:
     """``report.json`` and ``report.md``. report: ``settings``; ``budgets``, by parts: ``budget``,
-    ``peak`` and ``weights`` before and after in bytes, ``method``, ``candidates``, ``units``,
+    ``budget_of`` (``peak`` or ``process``), ``peak`` of the tensors, ``process`` that runs them and
+    ``weights`` before and after in bytes, ``method``, ``candidates``, ``units``,
     ``history``, and ``dynamic`` by part; ``scores`` and ``attributes``, by stage; ``int8``, by
     graph; ``model_bytes``, of the files."""
     out.mkdir(parents=True, exist_ok=True)
@@ -34,21 +35,25 @@ def write_report(report: dict[str, Any], out: Path) -> None:
 def to_markdown(report: dict[str, Any]) -> str:
     lines = ["# Compression", ""]
     for parts, found in report["budgets"].items():
-        peak, weights = found["peak"], found["weights"]
+        peak, process, weights = found["peak"], found["process"], found["weights"]
+        of_process = found["budget_of"] == "process"
         lines += [
             f"## {parts.replace('+', ' and ')}",
             "",
             f"Budget {_mb(found['budget'])}: weights of all nets, and the activations of that net "
-            f"which has most, with {report['settings']['batch']} photos or texts at once.",
+            f"which has most, with {report['settings']['batch']} photos or texts at once"
+            + (", as a process takes them." if of_process else ", tensors alone."),
             "",
-            "| | before | predicted after | measured after |",
+            "| | before | predicted after | traced after |",
             "|---|---|---|---|",
-            "| peak | "
+            "| peak of the tensors | "
             f"{_mb(peak['before'])} | {_mb(peak['predicted'])} | {_mb(peak['measured'])} |",
+            f"| peak of a process | {_mb(process['before'])} | {_mb(process['predicted'])} | |",
             f"| weights | {_mb(weights['before'])} | | {_mb(weights['after'])} |",
             "",
-            "Measured: the tensors of the pruned nets, and a trace of all that is alive while they "
-            "run. The loss of several nets is the sum of theirs.",
+            "Traced: the tensors of the pruned nets, and all that is alive while they run. A "
+            "process: what torch takes on top of itself, at most, by the calibration of "
+            "`benchmarks/byte_model.py`. The loss of several nets is the sum of theirs.",
             "",
             *_winner(found),
             "",

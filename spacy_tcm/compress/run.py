@@ -17,12 +17,13 @@ from spacy_tcm.compress.deploy import deploy
 from spacy_tcm.compress.dynamic import evaluate_dynamic
 from spacy_tcm.compress.groups import mask_of, step_of
 from spacy_tcm.compress.joint import JointBytes, JointNet
-from spacy_tcm.compress.memory import ByteModel, parse_budget
+from spacy_tcm.compress.memory import ByteModel, Calibration, is_share, parse_budget
 from spacy_tcm.compress.quantise_pipeline import quantise_pipeline
+from spacy_tcm.compress.refit import refit
 from spacy_tcm.compress.report import draw, write_report
 from spacy_tcm.compress.search import Candidate, SearchResult, SearchSettings, search
 from spacy_tcm.compress.tasks import TextTask, TongueTask
-from spacy_tcm.compress.tuning import encode, recalibrate, tune_text, tune_tongue
+from spacy_tcm.compress.tuning import encode, tune_text, tune_tongue
 from spacy_tcm.compress.units import prunable
 from spacy_tcm.errors import BudgetInfeasibleError, Errors, ModelError
 from spacy_tcm.pipeline.tongue_encoder import TongueEncoder
@@ -41,9 +42,11 @@ MOST = 256  # texts and photos that a search sees; an eighth of them compare arc
 
 @dataclass(frozen=True)
 class CompressSettings:
-    """budget: of all parts together, or, with text_budget, of the photo's net alone: a size or a
-    share of what it takes now. batch: photos and texts at once, length: subwords of a text, both of
-    what the budget is about. steps: in all, see SEARCH, TUNING and INT8."""
+    """budget: of all parts together, or, with text_budget, of the photo's net alone. A size is what
+    a process that runs the nets in torch takes for them, by the calibration of the byte model; a
+    share is one of the bytes that the tensors take now, without what no pruning changes. batch:
+    photos and texts at once, length: subwords of a text, both of what the budget is about. steps:
+    in all, see SEARCH, TUNING and INT8."""
 
     budget: str
     text_budget: str | None = None
@@ -91,10 +94,11 @@ def compress(
     small: dict[str, Any] = {}
     for parts in _share_budget(tasks, settings):
         some = {part: tasks[part] for part in parts}
-        net, memory = _join(some, settings)
         text = settings.text_budget if parts == ("text",) and settings.text_budget else None
+        asked = text or settings.budget
+        net, memory = _join(some, settings, measured=not is_share(asked))
         whole = [unit.width for unit in net.units]
-        budget = parse_budget(text or settings.budget, memory.peak(whole))
+        budget = parse_budget(asked, memory.peak(whole))
         name = "+".join(parts)
         found = _choose(net, memory, budget, some, settings, out / "state" / name, say)
         nets = net.slice(found.best.to_slices())
@@ -154,14 +158,17 @@ def _share_budget(tasks: Mapping[str, Any], settings: CompressSettings) -> list[
     return [(part,) for part in tasks] if settings.text_budget else [tuple(tasks)]
 
 
-def _join(tasks: Mapping[str, Any], settings: CompressSettings) -> tuple[JointNet, JointBytes]:
+def _join(
+    tasks: Mapping[str, Any], settings: CompressSettings, measured: bool
+) -> tuple[JointNet, JointBytes]:
     nets, models = {}, {}
     for part, task in tasks.items():
         size = task.image_size if part == "tongue" else settings.length
         nets[part] = prunable(task.net, size)
-        models[part] = ByteModel.of(task.net, settings.batch, size)
+        calibration = Calibration.read(task.net)
+        models[part] = ByteModel.of(task.net, settings.batch, size, calibration=calibration)
     net = JointNet(nets)
-    return net, JointBytes(net, models)
+    return net, JointBytes(net, models, measured)
 
 
 def _choose(
@@ -259,7 +266,7 @@ def _tune_tongue(
     state: Path,
     say: Say,
 ) -> None:
-    recalibrate(net, task.photos)
+    refit(net, task.net, task.photos)
     steps = settings.share(TUNING)
     tune_tongue(
         net,
@@ -300,7 +307,8 @@ def _describe(
     nets: Mapping[str, Any],
     settings: CompressSettings,
 ) -> dict[str, Any]:
-    """What came of one budget, JSON-able. Measured: traced on the nets as they now are."""
+    """What came of one budget, JSON-able. Peak: of the tensors; measured: traced on the nets as
+    they now are. Process: the same, calibrated."""
     sizes = {part: n.size for part, n in net.nets.items()}
     models = {part: ByteModel.of(n, settings.batch, sizes[part]) for part, n in nets.items()}
     weights = sum(sum(x.nbytes for x in _tensors(n)) for n in nets.values())
@@ -308,10 +316,15 @@ def _describe(
     whole = [unit.width for unit in net.units]
     return {
         "budget": found.budget,
+        "budget_of": "process" if memory.measured else "peak",
         "peak": {
-            "before": found.whole_peak,
-            "predicted": found.best.peak,
+            "before": memory.tensors(whole),
+            "predicted": memory.tensors(found.best.widths),
             "measured": weights + activations,
+        },
+        "process": {
+            "before": memory.process(whole),
+            "predicted": memory.process(found.best.widths),
         },
         "weights": {"before": memory.weights(whole), "after": weights},
         "method": found.best.method,

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -27,38 +28,42 @@ from spacy_tcm.errors import BudgetInfeasibleError, Errors, ModelError
 # of each unit, or of all units together; and of the best of all after hill climbing.
 POLICY = "policy"
 GLOBAL = "over all units"
-OWN = "integrated gradients"
+OWN = "noisy gates"
 REFINED = "refined"
+
+NOISE = 0.3  # by which gates are lowered to measure importances
+SPREAD = 0.7  # of the actions at the start, around those imitated
 
 
 @dataclass(frozen=True)
 class SearchSettings:
     """rounds: all of them; warmup: the share of them that only measures. actions: groups of a unit,
-    at most. regroup_every: rounds between rankings of the channels. memory: how much of a running
-    mean stays. temperatures: of the Gumbel noise, first and last. method: what a return is compared
-    with, its running mean or the policy's own estimate. alpha, kappa, byte_price: weights of loss,
-    overrun and bytes in the reward; losses count from 0, the whole net's, to 1, that of the least.
-    pathwise: weight of the loss through the gates. dual_rate, tolerance: how fast the multiplier
-    rises, per share of the budget overrun, and what share it lets pass. evaluate_every: rounds
-    between tries of what the policy finds best. refine: evaluations at the end that move one group
-    from unit to unit, beginning with the best. save_every: rounds between saved states."""
+    at most. imitate: steps of behaviour cloning after the warm-up. regroup_every: rounds between
+    rankings of the channels. memory: how much of a running mean stays. temperatures: of the Gumbel
+    noise, first and last. method: what a return is compared with, its running mean or the policy's
+    own estimate. alpha, kappa, byte_price: weights of loss, overrun and bytes in the reward; losses
+    count from 0, the whole net's, to 1, that of the least. pathwise: weight of the loss through the
+    gates. dual_rate: how fast the price of bytes, the multiplier, rises and falls, per share of the
+    budget that the policy would overrun or leave. evaluate_every: rounds between tries of what the
+    policy finds best. refine: evaluations at the end that move one group from unit to unit,
+    beginning with the best. save_every: rounds between saved states."""
 
     rounds: int = 200
     warmup: float = 0.2
     actions: int = 8
     hidden: int = 128
+    imitate: int = 60
     regroup_every: int = 20
     memory: float = 0.9
     temperatures: tuple[float, float] = (5.0, 0.5)
     method: Literal["a2c", "reinforce"] = "a2c"
-    rate: float = 1e-2
+    rate: float = 3e-3
     alpha: float = 1.0
     kappa: float = 1.0
     byte_price: float = 0.1
     entropy: float = 0.01
     pathwise: float = 1.0
-    dual_rate: float = 0.5
-    tolerance: float = 0.01
+    dual_rate: float = 0.2
     evaluate_every: int = 10
     refine: int = 40
     save_every: int = 20
@@ -96,7 +101,8 @@ class SearchResult:
     """best: the candidate with the least loss, by whatever method. candidates: by method; the
     refined one says in its ``method`` which it began with. history: an entry per round: ``round``,
     ``phase`` (warm-up or search), ``loss``, and, of a search's, ``temperature``, ``peak`` (bytes),
-    ``reward``, ``widths``, ``overrun`` (of what the policy would have done, a share of the budget),
+    ``reward``, ``widths``, ``overrun`` (of what the policy would do if nothing held it, a share of
+    the budget, below 0 if it would leave some),
     ``multiplier``, and ``best``, the least validation loss so far. decider: with the trained
     policy."""
 
@@ -142,7 +148,7 @@ def search(
     RAISES BudgetInfeasibleError: with the least of every unit it is still over the budget.
         ModelError: the state is damaged, or another search's.
     """
-    run = _Search(net, memory, budget, task_loss, settings or SearchSettings())
+    run = _Search(net, memory, budget, task_loss, settings or SearchSettings(), rankings or {})
     if validation_loss is not None:
         run.validation_loss = validation_loss
     if state is not None and state.exists():
@@ -154,7 +160,7 @@ def search(
         last = run.round == run.settings.rounds
         if state is not None and (last or run.round % run.settings.save_every == 0):
             run.save(state)
-    return run.finish(rankings or {})
+    return run.finish()
 
 
 class _Search:
@@ -165,6 +171,7 @@ class _Search:
         budget: int,
         task_loss: Callable[[int], Tensor],
         settings: SearchSettings,
+        rankings: Mapping[str, Sequence[Tensor]] = MappingProxyType({}),
     ):
         self.net, self.memory, self.budget = net, memory, budget
         self.task_loss, self.settings = task_loss, settings
@@ -178,6 +185,10 @@ class _Search:
         self.optimizer = torch.optim.Adam(self.policy.parameters(), settings.rate)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.pooled = [torch.zeros(1, w) for w in self.whole]
+        self.rankings = {name: [x.cpu() for x in each] for name, each in rankings.items()}
+        self.own = [torch.zeros(w) for w in self.whole]
+        self.found: dict[str, Candidate] = {}  # of importances alone
+        self.start = OWN  # whose importances group the channels
         self.round = 0
         self.whole_loss = self.least_loss = self.multiplier = 0.0
         self.baseline: float | None = None
@@ -192,8 +203,7 @@ class _Search:
         if warm:
             entry["loss"] = self._measure()
             if self.round + 1 == self.settings.n_warmup:
-                self.whole_loss = self._evaluate([torch.arange(w) for w in self.whole])
-                self.least_loss = self._evaluate(self._kept(self.decider.least))
+                self._begin()
         else:
             if self.round % self.settings.regroup_every == 0:
                 self._measure()
@@ -205,26 +215,72 @@ class _Search:
     def _measure(self) -> float:
         """Running means of feature maps and importances, and with these new groups.
 
-        Importances are integrated gradients (Sundararajan et al. 2017): the mean of -dL/dgate while
-        all gates go from 0 to 1, so that they sum to what the loss rises by without the units. At
-        gates of 1 alone, a loss that compares with the whole net itself would have no gradient.
-        RETURNS: the loss, at gates of a random size.
+        Importances are Taylor's (Molchanov et al. 2019), the mean of |gate * dL/dgate|, at gates of
+        which a random half is lowered: at the whole net itself, a loss that compares with it has no
+        gradient; far from it, as on the way of integrated gradients, channels rank otherwise.
+        RETURNS: the loss, at such gates.
         """
-        size = float(torch.rand((), generator=self.generator))
-        gates = [torch.full((w,), size, device=self.device, requires_grad=True) for w in self.whole]
+        gates = [
+            (1 - NOISE * torch.randint(2, (w,), generator=self.generator))
+            .to(self.device)
+            .requires_grad_()
+            for w in self.whole
+        ]
         with self.net.gated(gates):
             loss = self.task_loss(self.round)
             pooled = [found.mean(0, keepdim=True).cpu() for found in self.net.features()]
         gradients = torch.autograd.grad(loss, gates, allow_unused=True)
         stays = min(self.settings.memory, self.round / (self.round + 1))
-        importances = self.decider.importances
-        for i, gradient in enumerate(gradients):
-            new = torch.zeros(self.whole[i]) if gradient is None else -gradient.cpu()
-            importances[i] = stays * importances[i] + (1 - stays) * new
+        for i, (gate, gradient) in enumerate(zip(gates, gradients, strict=True)):
+            new = torch.zeros_like(gate) if gradient is None else (gate * gradient).abs()
+            self.own[i] = stays * self.own[i] + (1 - stays) * new.detach().cpu()
             self.pooled[i] = stays * self.pooled[i] + (1 - stays) * pooled[i]
+        self._group()
+        return float(loss.detach())
+
+    def _group(self) -> None:
+        """The channels, by the importances that the search has begun with."""
+        importances = self.own if self.start == OWN else self.rankings[self.start]
+        self.decider.importances = importances
         self.decider.orders = [rank(importance) for importance in importances]
         self.tried.clear()
-        return float(loss.detach())
+
+    def _begin(self) -> None:
+        """After the warm-up: what importances alone leave in the budget, and the policy begins with
+        the best of that."""
+        self.whole_loss = self._evaluate([torch.arange(w) for w in self.whole])
+        self.least_loss = self._evaluate(self._kept(self.decider.least))
+        names = {}
+        for name, ranking in {OWN: self.own, **self.rankings}.items():
+            for uniform in (True, False):
+                kept = self._choose(ranking, uniform)
+                if kept is not None:
+                    method = name if uniform else f"{name}, {GLOBAL}"
+                    names[method] = name
+                    self.found[method] = self._candidate(method, [len(k) for k in kept], kept)
+        widths: Sequence[int] = self.decider.least
+        if self.found:
+            best = min(self.found.values(), key=_order)
+            self.start, widths = names[best.method], best.widths
+            self._group()
+        self._imitate(widths)
+
+    def _imitate(self, widths: Sequence[int]) -> None:
+        """Behaviour cloning: the policy prefers, at each unit, actions near the one that keeps this
+        width, by a normal distribution over the actions."""
+        wanted = []
+        for width, choices in zip(widths, self.decider.widths, strict=True):
+            nearest = min(range(len(choices)), key=lambda a: (abs(choices[a] - width), a))
+            places = torch.arange(len(choices))
+            wanted.append((-((places - nearest) ** 2) / (2 * SPREAD**2)).softmax(0))
+        optimizer = torch.optim.Adam(self.policy.parameters(), 1e-2)
+        for _ in range(self.settings.imitate):
+            _, found = self._walk(1.0)
+            losses = [
+                functional.kl_div(decision.wanted[0], each, reduction="sum")
+                for decision, each in zip(found, wanted, strict=True)
+            ]
+            self._update(torch.stack(losses).sum(), optimizer)
 
     def _walk(self, temperature: float | None = None) -> tuple[list[int], list[Decision]]:
         """The policy's way over the units: their widths, and how it came to them. Without a
@@ -251,7 +307,8 @@ class _Search:
         reward = float(returns[0])
         baseline = reward if self.baseline is None else self.baseline
         values = torch.cat([decision.value for decision in found])
-        overrun = torch.cat([decision.overrun for decision in found]).mean()
+        expected = torch.cat([decision.expected for decision in found]).sum()
+        overrun = expected + self.memory.peak(self.decider.least) / self.budget - 1
         advantage = returns - (values.detach() if s.method == "a2c" else baseline)
         total = (
             -(torch.cat([decision.log for decision in found]) * advantage).sum()
@@ -260,8 +317,8 @@ class _Search:
             + s.pathwise * relative
             + self.multiplier * overrun
         )
-        self._update(total)
-        self.multiplier += s.dual_rate * (float(overrun.detach()) - s.tolerance)
+        self._update(total, self.optimizer)
+        self.multiplier += s.dual_rate * float(overrun.detach())
         self.multiplier = max(0.0, self.multiplier)
         self.baseline = s.memory * baseline + (1 - s.memory) * reward
         if reward >= baseline:
@@ -280,14 +337,14 @@ class _Search:
             "best": None if self.best is None else self.best.loss,
         }
 
-    def _update(self, total: Tensor) -> None:
+    def _update(self, total: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """One step of the policy; the net is left as it is, and without gradients."""
         parameters = list(self.policy.parameters())
-        gradients = torch.autograd.grad(total, parameters)
+        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        self.optimizer.step()
+        optimizer.step()
 
     def _kept(self, widths: Sequence[int], orders: Sequence[Tensor] | None = None) -> list[Tensor]:
         pairs = zip(orders or self.decider.orders, widths, strict=True)
@@ -316,18 +373,12 @@ class _Search:
         found = self._candidate(POLICY, widths, self._kept(widths))
         self.best = found if self.best is None else min(self.best, found, key=_order)
 
-    def finish(self, rankings: Mapping[str, Sequence[Tensor]]) -> SearchResult:
+    def finish(self) -> SearchResult:
         if self.best is None:
             with torch.no_grad():
                 self._try(self._walk()[0])
         assert self.best is not None
-        found = {POLICY: self.best}
-        for name, ranking in {OWN: self.decider.importances, **rankings}.items():
-            for uniform in (True, False):
-                kept = self._choose(ranking, uniform)
-                if kept is not None:
-                    method = name if uniform else f"{name}, {GLOBAL}"
-                    found[method] = self._candidate(method, [len(k) for k in kept], kept)
+        found = {POLICY: self.best, **self.found}
         found[REFINED] = self._refine(min(found.values(), key=_order))
         return SearchResult(
             self.budget,
@@ -410,18 +461,19 @@ class _Search:
         }
 
     def save(self, path: Path) -> None:
-        carried, d = self.decider.carried, self.decider
+        carried = self.decider.carried
         tensors = {f"policy.{name}": x for name, x in self.policy.state_dict().items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{name}": x for name, x in moments.items()}
         for i in range(len(self.whole)):
-            tensors[f"importance.{i}"], tensors[f"order.{i}"] = d.importances[i], d.orders[i]
+            tensors[f"own.{i}"] = self.own[i]
             tensors[f"pooled.{i}"] = self.pooled[i]
         tensors |= {"hidden": carried[0], "cell": carried[1], "random": self.generator.get_state()}
         about = {
             "begun_with": self._begun_with(),
             "history": self.history,
             "best": None if self.best is None else asdict(self.best),
+            "found": {name: asdict(candidate) for name, candidate in self.found.items()},
             "tried": sorted(self.tried),
             **{name: getattr(self, name) for name in _NUMBERS},
         }
@@ -432,7 +484,6 @@ class _Search:
         if about["begun_with"] != self._begun_with():
             cause = "it was begun with another net, budget or settings"
             raise ModelError(Errors.E496.format(path=path, cause=cause))
-        d = self.decider
         self.policy.load_state_dict(_below("policy.", tensors))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, x in _below("adam.", tensors).items():
@@ -440,18 +491,20 @@ class _Search:
             moments.setdefault(int(number), {})[moment] = x
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         for i in range(len(self.whole)):
-            d.importances[i], d.orders[i] = tensors[f"importance.{i}"], tensors[f"order.{i}"]
+            self.own[i] = tensors[f"own.{i}"]
             self.pooled[i] = tensors[f"pooled.{i}"]
-        d.carried = (tensors["hidden"], tensors["cell"])
+        self.decider.carried = (tensors["hidden"], tensors["cell"])
         self.generator.set_state(tensors["random"])
         for name in _NUMBERS:
             setattr(self, name, about[name])
+        self._group()
         self.history = about["history"]
+        self.found = {name: _to_candidate(data) for name, data in about["found"].items()}
         self.best = None if about["best"] is None else _to_candidate(about["best"])
         self.tried = {tuple(widths) for widths in about["tried"]}
 
 
-_NUMBERS = ("round", "whole_loss", "least_loss", "multiplier", "baseline")
+_NUMBERS = ("round", "start", "whole_loss", "least_loss", "multiplier", "baseline")
 
 
 def _order(candidate: Candidate) -> tuple[float, int]:

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import minibatch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spacy_tcm.compress.tuning import stack_photos
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.models.multimodal_crf import pad
 from spacy_tcm.models.photos import prepare_photos
@@ -82,7 +83,7 @@ class TextTask:
         if not docs:
             raise ModelError(Errors.E498.format(part="text", cause="no text", option="--texts"))
         with torch.no_grad():
-            self.batches = [self._prepare(some) for some in _batched(docs, batch_size)]
+            self.batches = [self._prepare(some) for some in minibatch(docs, batch_size)]
 
     def loss(self, net: nn.Module, batch: TextBatch) -> Tensor:
         """net: like `self.net`, or smaller."""
@@ -182,12 +183,8 @@ class TongueTask:
             cause = f"none of {len(images)} photos can be used"
             raise ModelError(Errors.E498.format(part="tongue", cause=cause, option="--photos"))
         self.batches = []
-        for some in _batched(self.photos, batch_size):
-            inputs = (
-                torch.from_numpy(numpy.stack([photo.pixels for photo in some])),
-                torch.from_numpy(numpy.stack([photo.mask for photo in some])),
-                torch.from_numpy(numpy.stack([photo.colours for photo in some])),
-            )
+        for some in minibatch(self.photos, batch_size):
+            inputs = stack_photos(some, torch.device("cpu"))
             with torch.no_grad():
                 self.batches.append(PhotoBatch(inputs, *self.net(*inputs)))
 
@@ -216,8 +213,3 @@ def _relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     """Squared error over the squared deviation of what is wanted. Both: (rows, width)."""
     spread = (wanted - wanted.mean(0)).square().sum().clamp(min=1e-9)
     return (found - wanted).square().sum() / spread
-
-
-def _batched(items: Sequence[Any], size: int) -> list[list[Any]]:
-    rest = iter(items)
-    return [some for _ in range(-(-len(items) // size)) if (some := list(islice(rest, size)))]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 import torch
+from spacy.util import minibatch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +31,7 @@ def tune_tongue(
     steps: int,
     *,
     batch: int = 16,
-    rate: float = 1e-3,
+    rate: float = 3e-4,
     light: float = 1.0,
     temperature: float = 2.0,
     seed: int = 0,
@@ -43,20 +44,20 @@ def tune_tongue(
     The loss is the sum of the mean squared differences of the pooled features, each brought to
     deviation 1, and of the regions, over their variance; and of the divergence of the attributes'
     probabilities at a temperature. Heads and projection stay as they are, and so do statistics of
-    batch norms: see `recalibrate`.
+    batch norms: begin with `spacy_tcm.compress.refit.refit`.
 
     photos: as `prepare_photos` gives them; those that cannot be used are left out. light: of the
         simulated lights, see `random_light`; half of the photos are mirrored. folder: where it is
         kept every so many steps, and from where a run goes on. progress: called with step and loss.
     RAISES ModelError: there is no photo; the folder holds another or a damaged run.
     """
-    usable = _usable(photos)
+    seen = usable(photos)
     teacher.eval()
-    deviations = feature_deviations(teacher, usable[:256])
+    deviations = feature_deviations(teacher, seen[:256])
 
     def loss(random: numpy.random.Generator) -> Tensor:
-        chosen = [usable[i] for i in random.integers(len(usable), size=batch)]
-        pixels, masks, colours = _stack(chosen, _device(student), random, light)
+        chosen = [seen[i] for i in random.integers(len(seen), size=batch)]
+        pixels, masks, colours = stack_photos(chosen, _device(student), random, light)
         with torch.no_grad():
             maps, pooled = teacher.look(pixels, masks)
             regions, scores = teacher.judge(maps, pooled, colours)
@@ -143,8 +144,8 @@ def recalibrate(net: TongueNet, photos: Sequence[Photo], batch: int = 16) -> Non
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.train()
-    for part in _parts(_usable(photos), batch):
-        net.look(*_stack(part, _device(net))[:2])
+    for part in minibatch(usable(photos), batch):
+        net.look(*stack_photos(part, _device(net))[:2])
     for norm, (momentum, training) in zip(norms, before, strict=True):
         norm.momentum = momentum
         norm.train(training)
@@ -218,7 +219,7 @@ def vector_error(
     """The mean squared difference of the last layer's vectors over the teacher's mean square."""
     missed, total = 0.0, 0.0
     student.eval(), teacher.eval()
-    for part in _parts(sorted(texts, key=len), batch):
+    for part in minibatch(sorted(texts, key=len), batch):
         ids, mask = pad(part, _device(student))
         wanted, found = teacher(ids, mask)[mask], student(ids, mask)[mask]
         missed += (found - wanted).square().sum().item()
@@ -307,18 +308,15 @@ def _learning(net: nn.Module | None, part: nn.Module | None) -> Iterator[None]:
         net.train(training)
 
 
-def _usable(photos: Sequence[Photo]) -> list[Photo]:
-    usable = [photo for photo in photos if photo.pixels is not None]
-    if not usable:
+def usable(photos: Sequence[Photo]) -> list[Photo]:
+    """Without the photos that are rejected. RAISES ModelError: there is no other."""
+    found = [photo for photo in photos if photo.pixels is not None]
+    if not found:
         raise ModelError(Errors.E494.format(method="the distillation"))
-    return usable
+    return found
 
 
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def _stack(
+def stack_photos(
     photos: Sequence[Photo],
     device: torch.device,
     random: numpy.random.Generator | None = None,
@@ -344,8 +342,8 @@ def _stack(
 @torch.no_grad()
 def _features(net: TongueNet, photos: Sequence[Photo], batch: int) -> Tensor:
     net.eval()
-    parts = _parts(_usable(photos), batch)
-    return torch.cat([net.look(*_stack(part, _device(net))[:2])[1] for part in parts])
+    parts = minibatch(usable(photos), batch)
+    return torch.cat([net.look(*stack_photos(part, _device(net))[:2])[1] for part in parts])
 
 
 def _deviations(features: Tensor) -> Tensor:

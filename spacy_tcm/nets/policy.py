@@ -46,13 +46,6 @@ class PruningPolicy(nn.Module):
         zeros = self.act.weight.new_zeros(rows, self.arch.hidden)
         return zeros, zeros
 
-    @torch.no_grad()
-    def prefer(self, action: float, spread: float = 1.5) -> None:
-        """Begin with actions near this one, whatever the unit: a normal distribution."""
-        place = torch.arange(self.arch.actions)
-        self.act.bias.copy_(-((place - action) ** 2) / (2 * spread**2))
-        self.act.weight.mul_(0.1)
-
     def forward(
         self, pooled: Tensor, importances: Tensor, facts: Tensor, before: Tensor, memory: Memory
     ) -> tuple[Tensor, Tensor, Memory]:

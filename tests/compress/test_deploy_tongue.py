@@ -1,11 +1,8 @@
 """Deployed, a tongue encoder does what it did with torch."""
 
 import json
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy
 import pytest
@@ -23,26 +20,9 @@ from spacy_tcm.models.weights import get_module
 from spacy_tcm.nets.tongue import TongueNet
 from spacy_tcm.pipeline import tongue_encoder
 
-ASSETS = Path(__file__).parents[2] / "assets" / "tongue"
-RESNET = {
-    "@architectures": "spacy_tcm.TongueResNet.v1",
-    "image_size": 32,
-    "stem": 4,
-    "inner": [4, 8],
-    "depths": [1, 1],
-    "width": 8,
-}
-EFFICIENTNET = {
-    "@architectures": "spacy_tcm.TongueEfficientNet.v1",
-    "image_size": 64,
-    "width": 8,
-    "weights": str(ASSETS / "trunk.safetensors"),
-    "segmenter": {
-        "@architectures": "spacy_tcm.TongueSegmenter.v1",
-        "weights": str(ASSETS / "segmenter.safetensors"),
-        "image_size": 96,
-    },
-}
+from ..conftest import LIGHT, run_alone
+from ..tongues import ATTRIBUTES, EFFICIENTNET, RESNET
+
 DEPLOYED = {
     "resnet": {"@architectures": "spacy_tcm.TongueGraph.v1", "image_size": 32, "width": 8},
     "efficientnet": {
@@ -52,7 +32,6 @@ DEPLOYED = {
         "segmenter": {"@architectures": "spacy_tcm.SegmenterGraph.v1", "image_size": 96},
     },
 }
-ATTRIBUTES = {"body_color": ["light", "dark"], "fissure": ["none", "light", "severe"]}
 
 
 def make_trained(config):
@@ -239,20 +218,8 @@ def test_workers_do_not_hang(pair, images):
     assert [doc._.tongue for doc in docs] == expected
 
 
-WITHOUT_TORCH = """
-import json, sys
-
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {hidden}:
-            raise ModuleNotFoundError(name, name=name)
-
-sys.meta_path.insert(0, Hide())
-import catalogue
-everything = catalogue.Registry._get_entry_points
-catalogue.Registry._get_entry_points = lambda registry: [
-    point for point in everything(registry) if point.value.partition(".")[0] not in {hidden}
-]
+ALONE = """
+import json
 import spacy
 nlp = spacy.load(sys.argv[1])
 docs = []
@@ -261,25 +228,15 @@ for path in sys.argv[2:]:
     doc._.tongue_image = path
     docs.append(doc)
 found = [doc._.tongue for doc in nlp.pipe(docs, batch_size=1)]
-assert not {hidden} & set(sys.modules)
 print(json.dumps(found))
 """
-HIDDEN = {"torch", "torchvision", "transformers", "spacy_transformers", "safetensors", "captum"}
 
 
 def test_it_needs_no_torch(pair, images, tmp_path):
     deployed = pair[1]
     deployed.to_disk(tmp_path / "model")
     paths = [images[1], images[7]]
-    script = WITHOUT_TORCH.format(hidden=HIDDEN | {"scipy"})
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "model"), *paths],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(run_alone(LIGHT + ALONE, str(tmp_path / "model"), *paths))
     expected = [doc._.tongue for doc in deployed.pipe(make_docs(deployed, paths))]
     assert [tongue["status"] for tongue in found] == ["ok", "rejected"]
     assert found == json.loads(json.dumps(expected))

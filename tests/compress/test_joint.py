@@ -1,5 +1,6 @@
 """Several nets under one budget, and the policy that chooses for each sample by itself."""
 
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from spacy_tcm.compress.dynamic import DynamicGates, computation, evaluate_dynamic
 from spacy_tcm.compress.groups import gate_of, group_means
 from spacy_tcm.compress.joint import JointBytes, JointNet
-from spacy_tcm.compress.memory import ByteModel
+from spacy_tcm.compress.memory import ByteModel, Calibration
 from spacy_tcm.compress.search import SearchSettings, search
 from spacy_tcm.compress.units import prunable
 from spacy_tcm.nets.policy import log_probabilities, sample_action
@@ -25,6 +26,29 @@ def joint():
     net = JointNet({kind: prunable(nets[kind], SIZES[kind]) for kind in SIZES})
     models = {kind: ByteModel.of(nets[kind], 4, SIZES[kind]) for kind in SIZES}
     return net, JointBytes(net, models)
+
+
+def test_bytes_of_a_process(joint):
+    """The net that runs by its calibration, the other's weights as they are."""
+    net, memory = joint
+    widths = [unit.width for unit in net.units]
+    assert memory.process(widths) == memory.tensors(widths) == memory.peak(widths)
+    lines = {kind: Calibration(2, 10**6 * i, 0.5) for i, kind in enumerate(SIZES)}
+    models = {kind: copy(model) for kind, model in memory.models.items()}
+    for kind, model in models.items():
+        model.calibration = lines[kind]
+    calibrated = JointBytes(net, models, measured=True)
+    assert calibrated.tensors(widths) == memory.tensors(widths)
+    shares = net.split(widths)
+    by_hand = [
+        lines[kind].apply(memory.models[kind].peak(shares[kind]))
+        + sum(memory.models[k].weights(shares[k]) for k in SIZES if k != kind)
+        for kind in SIZES
+    ]
+    assert calibrated.peak(widths) == max(by_hand) > memory.peak(widths)
+    for i in range(len(widths)):
+        narrower = [w - (k == i) for k, w in enumerate(widths)]
+        assert calibrated.peak(narrower) < calibrated.peak(widths)
 
 
 def loss_of(net, kinds=tuple(SIZES)):

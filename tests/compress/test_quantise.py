@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy
 import openvino
@@ -103,6 +104,59 @@ def test_all_stays_if_nothing_helps(block, photos):
     assert len(report.kept) == 3
     assert off(block, found, photos) == 0
     assert report.size_after == report.size_before
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(24, 32, batch_first=True)
+        self.emit = nn.Linear(32, 16)
+        for weights in self.lstm.parameters():
+            weights.data *= 3  # states from -1 to 1, as in a trained one
+
+    def forward(self, x):
+        return self.emit(self.lstm(x)[0])
+
+
+@pytest.fixture(scope="module")
+def reader():
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = openvino.convert_model(Reader().eval(), example_input=torch.zeros(2, 7, 24))
+    graph.reshape([-1, -1, 24])
+    return graph, [[torch.randn(3, 20, 24).numpy()] for _ in range(4)]
+
+
+def find_lstm(graph):
+    (node,) = [node for node in graph.get_ops() if node.get_type_name() == "LSTMSequence"]
+    return node
+
+
+def test_an_lstm_runs_in_int8(reader):
+    graph, samples = reader
+    found, report = quantise(graph, samples)
+    assert find_lstm(found).get_friendly_name() in report.quantised
+    assert len(report.quantised) == 2
+    assert 0 < off(graph, found, samples) < 0.08
+    assert report.size_after < 0.5 * report.size_before
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True}
+    request = openvino.Core().compile_model(found, "CPU", settings).create_infer_request()
+    request.infer(samples[0])
+    kinds = {one.node_type: one.exec_type for one in request.get_profiling_info()}
+    assert kinds["LSTMSequence"].lower().endswith("i8")
+
+
+def test_an_lstm_that_hurts_stays(reader):
+    graph, samples = reader
+
+    def score(other):
+        return float(find_lstm(other).input_value(4).get_node().get_type_name() == "Constant")
+
+    found, report = quantise(graph, samples, score=score, most_lost=0.5)
+    assert report.kept == (find_lstm(graph).get_friendly_name(),)
+    assert len(report.quantised) == 1
+    assert 0 < off(graph, found, samples) < 0.05
 
 
 def test_round_trip(block, photos):

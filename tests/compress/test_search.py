@@ -64,7 +64,7 @@ class ToyBytes:
         return 200 * max(widths)
 
 
-SMALL = SearchSettings(rounds=20, hidden=64, regroup_every=7, save_every=10, refine=20)
+SMALL = SearchSettings(rounds=20, hidden=64, imitate=10, regroup_every=7, save_every=10, refine=20)
 BYTES = ToyBytes()
 WHOLE = BYTES.peak([8, 8, 8])
 
@@ -89,7 +89,7 @@ def test_nothing_over_the_budget_is_ever_tried(widths, share, seed):
         tried.append(kept)
         return toy.loss(round_)
 
-    short = replace(SMALL, rounds=4, seed=seed, refine=5)
+    short = replace(SMALL, rounds=4, seed=seed, refine=5, imitate=2)
     least = BYTES.peak([widths_of(unit, 8)[0] for unit in toy.units])
     if least > budget:
         with pytest.raises(BudgetInfeasibleError) as caught:
@@ -133,7 +133,7 @@ def test_a_larger_budget_is_never_worse():
 @pytest.mark.parametrize("method", ["a2c", "reinforce"])
 def test_the_policy_finds_the_unit_that_matters(method):
     toy = Toy(matter=(0.01, 5, 0.01))
-    steps = replace(SMALL, rounds=120, method=method, refine=0)
+    steps = replace(SMALL, rounds=120, method=method, refine=0, imitate=0, rate=1e-2)
     found = search(toy, BYTES, int(0.6 * WHOLE), toy.loss, steps, rankings=uniform_rankings(toy))
     policy, uniform = found.candidates[POLICY], found.candidates["l1"]
     assert policy.loss < 0.5 * uniform.loss
@@ -146,11 +146,37 @@ def test_it_learns():
 
     def last(rate):
         toy = Toy(matter=(0.01, 5, 0.01))
-        steps = replace(SMALL, rounds=80, rate=rate, refine=0)
+        steps = replace(SMALL, rounds=80, rate=rate, refine=0, imitate=0)
         found = search(toy, BYTES, int(0.6 * WHOLE), toy.loss, steps)
         return sum(entry["reward"] for entry in found.history[-20:]) / 20
 
     assert last(1e-2) > last(0.0) + 0.1
+
+
+def test_it_begins_by_imitating_the_best_ranking():
+    def first(imitate):
+        toy = Toy((64, 64), matter=(0.01, 5))
+        steps = replace(SMALL, rounds=21, warmup=0.05, imitate=imitate, refine=0)
+        found = search(toy, BYTES, int(0.6 * BYTES.peak([64, 64])), toy.loss, steps)
+        return found, [e["widths"] for e in found.history if e["phase"] == "search"]
+
+    found, widths = first(60)
+    best = min((c for n, c in found.candidates.items() if "noisy gates" in n), key=lambda c: c.loss)
+
+    def distance(tried):
+        return sum(abs(w - b) for row in tried for w, b in zip(row, best.widths, strict=True))
+
+    assert distance(widths) < 0.7 * distance(first(0)[1])
+
+
+def test_the_price_of_bytes_reaches_every_unit():
+    """Also those that come before the wall."""
+    toy = Toy((64, 64, 64))
+    run = _Search(toy, BYTES, int(0.4 * BYTES.peak([64, 64, 64])), toy.loss, SMALL)
+    _, found = run._walk(1.0)
+    for decision in found:
+        gradient = torch.autograd.grad(decision.expected, decision.wanted, retain_graph=True)[0]
+        assert gradient.abs().max() > 0
 
 
 @pytest.mark.parametrize("method", ["a2c", "reinforce"])
@@ -170,6 +196,7 @@ def test_the_loss_alone_teaches_through_the_gates():
     def width_of_what_matters(pathwise):
         toy = Toy(matter=(5, 0.01, 0.01))
         steps = replace(SMALL, rounds=60, alpha=0, byte_price=0, pathwise=pathwise, refine=0)
+        steps = replace(steps, imitate=0, rate=1e-2)
         found = search(toy, BYTES, int(0.6 * WHOLE), toy.loss, steps)
         return sum(entry["widths"][0] for entry in found.history[-20:]) / 20
 
@@ -179,9 +206,9 @@ def test_the_loss_alone_teaches_through_the_gates():
 def test_the_multiplier_rises_while_the_policy_wants_too_much():
     toy = Toy()
     tight = int(0.4 * WHOLE)
-    found = search(toy, BYTES, tight, toy.loss, replace(SMALL, rounds=80, refine=0))
+    found = search(toy, BYTES, tight, toy.loss, replace(SMALL, rounds=80, refine=0, imitate=0))
     steps = [entry for entry in found.history if entry["phase"] == "search"]
-    assert max(entry["overrun"] for entry in steps) > SMALL.tolerance
+    assert max(entry["overrun"] for entry in steps) > 0.01
     assert max(entry["multiplier"] for entry in steps) > 0
     loose = search(toy, BYTES, 2 * WHOLE, toy.loss, SMALL)
     assert all(entry["multiplier"] == 0 for entry in loose.history if "multiplier" in entry)
@@ -228,7 +255,7 @@ def test_what_cannot_be_gone_on_with(tmp_path):
 
 def test_refining_moves_to_where_it_matters():
     toy = Toy(matter=(0.01, 5, 0.01))
-    steps = replace(SMALL, rounds=2, warmup=0.5, refine=60)
+    steps = replace(SMALL, rounds=2, warmup=0.5, refine=60, imitate=0)
     found = search(toy, BYTES, int(0.6 * WHOLE), toy.loss, steps)
     assert found.candidates[REFINED].loss < found.candidates[POLICY].loss
     assert found.candidates[REFINED].widths[1] > 4

@@ -176,7 +176,7 @@ def test_refitted_heads_know_the_labels(kind, photos):
     labels[3, 0] = -1
     before = {name: x.clone() for name, x in net.state_dict().items()}
     last = refit_heads(net, photos[:12], labels, steps=200, rate=3e-2)
-    _, pooled = net.look(*tuning._stack(photos[:12], torch.device("cpu"))[:2])
+    _, pooled = net.look(*tuning.stack_photos(photos[:12], torch.device("cpu"))[:2])
     scores = net.heads(pooled, torch.zeros(12, 5))[:, :3]
     expected = labels[:, 0].where(labels[:, 0] >= 0, scores.argmax(1))
     assert scores.argmax(1).tolist() == expected.tolist()
