@@ -25,7 +25,8 @@ Item = TypeVar("Item")
 
 # Tokens of one padded batch in prediction: about 0.05 GB with 23 labels; more is not faster.
 MAX_PADDED = 4096
-
+# Tokens of records that are predicted and decoded at once, where that takes no padding.
+MAX_TOKENS = 2 * MAX_PADDED
 
 # Under a budget no net is given less than this at once, and no window is shorter.
 LEAST_AT_ONCE = 512
@@ -51,6 +52,11 @@ _COUNTERS: ContextVar["Counters | None"] = ContextVar("counters", default=None)
 _WHOLE: ContextVar[Sequence[Any] | None] = ContextVar("whole", default=None)
 
 
+def bound_padded(most: int) -> int:
+    """Most tokens of a padded batch: this, or what a memory budget lowers it to."""
+    return min(most, _BOUNDS.get().at_once)
+
+
 def group_by_length(lengths: Sequence[int], max_padded: int) -> Iterator[list[int]]:
     """Group items of similar length.
 
@@ -58,13 +64,28 @@ def group_by_length(lengths: Sequence[int], max_padded: int) -> Iterator[list[in
         longer than that is a group alone. A memory budget may lower it.
     YIELDS: indices into lengths, shortest items first; each index comes exactly once.
     """
-    max_padded = min(max_padded, _BOUNDS.get().at_once)
+    max_padded = bound_padded(max_padded)
     group: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
         if group and lengths[i] * (len(group) + 1) > max_padded:
             yield group
             group = []
         group.append(i)
+    if group:
+        yield group
+
+
+def group_by_total(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Like `group_by_length`, for what is not padded. most: tokens of a group, all added up."""
+    most = bound_padded(most)
+    group: list[int] = []
+    total = 0
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if group and total + lengths[i] > most:
+            yield group
+            group, total = [], 0
+        group.append(i)
+        total += lengths[i]
     if group:
         yield group
 
@@ -106,11 +127,17 @@ def find_unique(keys: Sequence[Hashable]) -> tuple[list[int], list[int]]:
     for i, n in enumerate(place):
         if n == len(first):
             first.append(i)
+    count_windows(len(keys), len(first))
+    return first, place
+
+
+def count_windows(windows: int, different: int) -> None:
+    """For the counters of a memory budget, if there is one: of so many windows, only those that are
+    different are encoded."""
     counters = _COUNTERS.get()
     if counters is not None:
-        counters.windows += len(keys)
-        counters.identical_windows += len(keys) - len(first)
-    return first, place
+        counters.windows += windows
+        counters.identical_windows += windows - different
 
 
 def whole_batch(examples: Iterable[Item]) -> Sequence[Item]:

@@ -17,6 +17,7 @@ from spacy_tcm.batching import (
     find_unique,
     format_size,
     group_by_length,
+    group_by_total,
     is_overflow,
     parse_size,
     whole_batch,
@@ -64,6 +65,16 @@ def test_every_item_once_and_padding_bounded(lengths, most):
         assert group
         longest = max(lengths[i] for i in group)
         assert longest * len(group) <= most or len(group) == 1
+
+
+@given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 100))
+def test_every_item_once_and_total_bounded(lengths, most):
+    groups = list(group_by_total(lengths, most))
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        assert group
+        assert sum(lengths[i] for i in group) <= most or len(group) == 1
+    assert [lengths[i] for group in groups for i in group] == sorted(lengths)
 
 
 def test_a_long_record_does_not_pad_the_others():

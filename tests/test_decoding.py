@@ -137,6 +137,53 @@ def test_what_is_not_legal_is_never_decoded():
     assert all(legal[a, b] for a, b in pairwise(path))
 
 
+@pytest.mark.parametrize("spread", [1.0, 5.0, 30.0, 100.0])
+def test_what_float32_cannot_hold_is_computed_in_float64(spread):
+    """Scores are those that the same algorithm gives in 64 bits, however sure or torn emissions
+    are."""
+    lengths = [40, 7, 90]
+    for seed in range(5):
+        potentials, emissions = make(seed, lengths, n_labels=5, spread=spread)
+        paths = best_paths(potentials, emissions, lengths)
+        runs = [[(s, path[s:e]) for s, e, _ in tags_to_spans(path)] for path in paths]
+        found = path_probabilities(potentials, emissions, lengths, runs)
+        for b, n in enumerate(lengths):
+            right = log_probabilities(potentials, emissions[b, :n], runs[b])
+            assert found[b] == pytest.approx(right, abs=1e-5)
+
+
+def log_probabilities(potentials, emissions, runs):
+    """Of runs in one sequence, forward and backward in logarithms."""
+    start, step, end = (p.astype(float) for p in potentials)
+    x = emissions.astype(float)
+    alpha, beta = [start + x[0]], [end]
+    for now in x[1:]:
+        alpha.append(now + numpy.logaddexp.reduce(alpha[-1][:, None] + step, axis=0))
+    for later in x[:0:-1]:
+        beta.insert(0, numpy.logaddexp.reduce(step + later + beta[0], axis=1))
+    total = numpy.logaddexp.reduce(alpha[-1] + end)
+    found = []
+    for first, tags in runs:
+        score = alpha[first][tags[0]] + beta[first + len(tags) - 1][tags[-1]] - total
+        for k, (tag, following) in enumerate(pairwise(tags), first + 1):
+            score += step[tag, following] + x[k, following]
+        found.append(numpy.exp(score))
+    return found
+
+
+def test_lists_of_emissions_are_as_good_as_padded_ones():
+    lengths = [5, 1, 9]
+    potentials, emissions = make(1, lengths, n_labels=3)
+    some = [emissions[b, :n] for b, n in enumerate(lengths)]
+    assert best_paths(potentials, some, lengths) == best_paths(potentials, emissions, lengths)
+    for one, other in zip(
+        posteriors(potentials, some, lengths),
+        posteriors(potentials, emissions, lengths),
+        strict=True,
+    ):
+        numpy.testing.assert_array_equal(one, other)
+
+
 def test_nothing_to_decode():
     potentials, _ = make(0, [1])
     empty = numpy.zeros((0, 0, 5), "f")

@@ -1,6 +1,7 @@
 """The NER's Thinc model: docs -> emissions, with the CRF beside it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -133,7 +134,11 @@ def _init(model: MultimodalModel, X: list[Doc] | None = None, Y=None) -> None:
 def _forward(model: MultimodalModel, docs: list[Doc], is_train: bool):
     """Emissions per doc, (tokens, tags); an empty doc has (0, tags)."""
     ops = model.ops
-    vectors, backprop_vectors = model.get_ref("tok2vec")(docs, is_train)
+    tok2vec = model.get_ref("tok2vec")
+    if is_train:
+        vectors, backprop_vectors = tok2vec(docs, is_train)
+    else:
+        vectors = _read_tokens(tok2vec, docs)
     lexicon, _ = model.get_ref("lexicon")(docs, is_train)
     tongue = model.maybe_get_ref("tongue")
     if tongue is not None:
@@ -177,6 +182,36 @@ def _forward(model: MultimodalModel, docs: list[Doc], is_train: bool):
         return backprop_vectors(d_vectors)
 
     return emissions, backprop
+
+
+def _read_tokens(tok2vec: Model, docs: list[Doc]) -> list[Floats2d]:
+    """Token vectors, (tokens, width) per doc; of long docs in stretches: what the layers of a
+    tok2vec hold of 50,000 tokens at once is near a GB."""
+    long = [i for i, doc in enumerate(docs) if len(doc) > LONGEST]
+    # A transformer of its own cuts windows itself, and by the whole text.
+    if not long or any("get_spans" in node.attrs for node in tok2vec.walk()):
+        return tok2vec.predict(docs)
+    found: dict[int, Floats2d] = {}
+    for i in long:
+        parts = []
+        for part in cut_stretches(len(docs[i]), LONGEST, CONTEXT):
+            (vectors,) = tok2vec.predict([_cut_doc(docs[i], part)])
+            parts.append(vectors[part.first - part.start : part.last - part.start])
+        found[i] = tok2vec.ops.xp.concatenate(parts)
+    short = [i for i in range(len(docs)) if i not in found]
+    if short:
+        found |= zip(short, tok2vec.predict([docs[i] for i in short]), strict=True)
+    return [found[i] for i in range(len(docs))]
+
+
+def _cut_doc(doc: Doc, part: Stretch) -> Doc:
+    """With what a shared tok2vec or transformer has left for its listeners."""
+    cut = doc[part.start : part.end].as_doc()
+    cut.tensor = doc.tensor[part.start : part.end]
+    if Doc.has_extension("trf_data") and doc._.trf_data is not None:
+        data = doc._.trf_data
+        cut._.trf_data = replace(data, align=data.align[part.start : part.end])
+    return cut
 
 
 def _predict(

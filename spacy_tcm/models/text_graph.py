@@ -10,7 +10,7 @@ from spacy.tokens import Doc, Span
 from thinc.api import Model, NumpyOps, deserialize_attr, serialize_attr
 from thinc.types import Ragged
 
-from spacy_tcm.batching import group_by_length
+from spacy_tcm.batching import bound_padded, count_windows
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.models.graphs import wrap_graph
 from spacy_tcm.models.lexicon_features import LexiconFeatures
@@ -21,8 +21,9 @@ from spacy_tcm.subwords import Subwords
 from spacy_tcm.tags import LABELS
 from spacy_tcm.types import TongueFeatures
 
-# Most subwords, and tokens, of one run, padding included, and most rows.
-MAX_SUBWORDS, MAX_TOKENS, MAX_ROWS = 2048, 4096, 32
+# Of one run: most subwords or tokens, padding included; most rows; what it costs beyond its rows,
+# in rows. The encoder is as fast with few rows; the tagger's LSTM is not.
+ENCODER, TAGGER = (2048, 8, 0.5), (4096, 32, 4.0)
 
 
 def build_multimodal_graph(
@@ -114,7 +115,7 @@ def _predict(model: MultimodalModel, docs: list[Doc]) -> Emissions:
     for photo in (False, True):
         chosen = [(i, part) for i, part in parts if present[i] == photo]
         lengths = [part.end - part.start for _, part in chosen]
-        for group, length in _batches(lengths, MAX_TOKENS):
+        for group, length in _batches(lengths, *TAGGER):
             some = [chosen[g] for g in group]
             rows = _round_rows(len(some))
             given: list[NDArray] = []
@@ -154,10 +155,21 @@ def _encode(model: MultimodalModel, docs: list[Doc]) -> list[NDArray]:
         some = numpy.flatnonzero(lengths)
         lengths = lengths[some]
         if len(vectors) > len(some):
-            vectors = numpy.add.reduceat(vectors, numpy.cumsum(lengths) - lengths)
-            vectors /= lengths[:, None]
+            vectors = _mean_rows(vectors, lengths)
         pooled[some] = vectors
     return numpy.split(pooled, numpy.cumsum([len(doc) for doc in docs])[:-1])
+
+
+def _mean_rows(rows: NDArray, counts: NDArray) -> NDArray:
+    """Of so many rows each, (counts, width). Most are one row; `numpy.add.reduceat` is slow."""
+    firsts = numpy.cumsum(counts) - counts
+    means = rows[firsts]
+    for k in range(1, counts.max()):
+        more = numpy.flatnonzero(counts > k)
+        means[more] += rows[firsts[more] + k]
+    several = numpy.flatnonzero(counts > 1)
+    means[several] /= counts[several, None]
+    return means
 
 
 def _cut_subwords(
@@ -171,7 +183,7 @@ def _cut_subwords(
     rows: dict[tuple[int, ...], int] = {}
     # Of each subword: its row, its place there, its window, its first and last token.
     parts: list[list[NDArray]] = [[], [], [], [], []]
-    number = before = 0
+    number = before = n_rows = 0
     for doc, in_doc in zip(docs, windows, strict=True):
         begins = doc.to_array(IDX).astype("int64")
         for window in in_doc:
@@ -181,6 +193,7 @@ def _cut_subwords(
             # Only a single endless token has several rows.
             some = [tuple(pieces.ids[k : k + most]) for k in range(0, len(pieces.ids), most)]
             row = numpy.array([rows.setdefault(key, len(rows)) for key in some], dtype=int)
+            n_rows += len(some)
             place = numpy.arange(len(pieces.ids))
             offset = window.start_char
             starts = numpy.array(pieces.starts, dtype=int) + offset
@@ -199,6 +212,7 @@ def _cut_subwords(
                 known.append(new)
             number += 1
         before += len(doc)
+    count_windows(n_rows, len(rows))
     if not rows:
         return [], _ragged(numpy.zeros(0, "i"), numpy.zeros(before, "i"))
     row, place, window_of, first, last = map(numpy.concatenate, parts)
@@ -230,7 +244,7 @@ def _run_encoder(
     lengths = [len(row) + 2 for row in rows]
     vectors = numpy.zeros((len(rows), max(lengths), width), dtype="f")
     most = model.attrs["most_subwords"]
-    for group, longest in _batches(lengths, MAX_SUBWORDS):
+    for group, longest in _batches(lengths, *ENCODER):
         longest = min(longest, most)
         ids = numpy.zeros((_round_rows(len(group)), longest), dtype="i")
         mask = numpy.zeros(ids.shape, dtype=bool)
@@ -264,20 +278,35 @@ def hash_rows(doc: Doc, attributes: list[Any], seeds: list[int], rows: list[int]
 # Shapes
 
 
-def _batches(lengths: Sequence[int], most: int) -> Iterator[tuple[list[int], int]]:
-    """YIELDS: indices into lengths, of similar ones, and the length to pad them to.
+def _batches(
+    lengths: Sequence[int], most: int, most_rows: int, extra: float
+) -> Iterator[tuple[list[int], int]]:
+    """Batches with as little padding as can be.
+
+    most: tokens of one, padding included. extra: what a run costs beyond its rows, in rows.
+    YIELDS: indices into lengths, of similar ones, and the length to pad them to.
 
     OpenVINO prepares, and keeps, each shape anew, so that there should be few of them."""
-    rounded = [_round_length(length) for length in lengths]
-    for group in group_by_length(rounded, most):
-        for k in range(0, len(group), MAX_ROWS):
-            some = group[k : k + MAX_ROWS]
-            yield some, rounded[some[-1]]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    rounded = [_round_length(lengths[i]) for i in order]
+    # Of the first n in order: the least cost, and where its last batch begins.
+    costs, begins = [0.0], [0]
+    for n, length in enumerate(rounded, 1):
+        rows = max(1, min(most_rows, n, bound_padded(most) // length))
+        cost, begin = min(
+            (costs[n - k] + length * (extra + _round_rows(k)), n - k) for k in range(1, rows + 1)
+        )
+        costs.append(cost)
+        begins.append(begin)
+    end = len(order)
+    while end:
+        yield order[begins[end] : end], rounded[end - 1]
+        end = begins[end]
 
 
 def _round_length(length: int) -> int:
-    """Up to a multiple of 16, or, if it is long, of an eighth of the next power of 2."""
-    step = max(16, 1 << max(0, (length - 1).bit_length() - 3))
+    """Up to a multiple of 8, or, if it is long, of an eighth of the power of 2 below."""
+    step = max(8, 1 << max(0, (length - 1).bit_length() - 4))
     return -(-length // step) * step
 
 

@@ -81,9 +81,6 @@ class _Fusion(nn.Module):
             dense = nn.Linear(weight.shape[1], width)
             dense.weight.data, dense.bias.data = weight.data.clone(), bias.data.clone()
             setattr(self, name, dense)
-        self.query: nn.Module
-        self.key: nn.Module
-        self.value: nn.Module
         self.heads, self.head_size = attention.num_heads, attention.head_dim
         self.out = attention.out_proj
         self.gate = fusion.gate

@@ -16,10 +16,17 @@ from spacy.vocab import Vocab
 from thinc.api import ArgsKwargs, Config, Model
 from thinc.types import Floats2d, Floats3d
 
-from spacy_tcm.batching import MAX_PADDED, group_by_length, parse_size, whole_batch
+from spacy_tcm.batching import (
+    MAX_PADDED,
+    MAX_TOKENS,
+    group_by_length,
+    group_by_total,
+    parse_size,
+    whole_batch,
+)
 from spacy_tcm.decoding import Potentials, best_paths, path_probabilities, posteriors
 from spacy_tcm.errors import Errors, ModelError
-from spacy_tcm.extensions import install_extensions
+from spacy_tcm.extensions import install_extensions, note_provenance
 from spacy_tcm.models.multimodal_crf import MultimodalModel, cut_long, pad, read_potentials
 from spacy_tcm.pipeline.teachers import Teachers
 from spacy_tcm.tags import ALTERNATIVE, OUTSIDE, PREFIXES, spans_to_tags, tag_names, tags_to_spans
@@ -197,7 +204,7 @@ class MultimodalNER(TrainablePipe):
         else; the net runs once."""
         docs = list(docs)
         entities: list[list[ScoredEntity]] = [[] for _ in docs]
-        for group in group_by_length([len(doc) for doc in docs], MAX_PADDED):
+        for group in group_by_total([len(doc) for doc in docs], MAX_TOKENS):
             full = [i for i in group if len(docs[i])]
             some = self._predict_full([docs[i] for i in full], temperatures)
             for i, found in zip(full, some, strict=True):
@@ -207,13 +214,14 @@ class MultimodalNER(TrainablePipe):
     def _predict_full(
         self, docs: list[Doc], temperatures: Sequence[float]
     ) -> list[list[ScoredEntity]]:
-        """The entities of docs that have tokens, in one padded batch."""
+        """The entities of docs that have tokens."""
         if not docs:
             return []
         emissions = self.model.predict(docs)
         parts = cut_long(docs)
+        gates = [array.tolist() for array in emissions.gates]
         entities: list[list[ScoredEntity]] = [[] for _ in docs]
-        for group in group_by_length([part.end - part.start for _, part in parts], MAX_PADDED):
+        for group in group_by_total([part.end - part.start for _, part in parts], MAX_TOKENS):
             some = [parts[g] for g in group]
             cut = [emissions[i][part.start : part.end] for i, part in some]
             found = self._decode(cut, temperatures)
@@ -221,23 +229,24 @@ class MultimodalNER(TrainablePipe):
                 for start, end, label, scores in spans:
                     first, last = _trim(docs[i], part.start + start, part.start + end)
                     if first < last and part.first <= part.start + start < part.last:
-                        gate = float(emissions.gates[i][first:last].mean())
+                        gate = sum(gates[i][first:last]) / (last - first)
                         entities[i].append((first, last, label, gate, scores))
         return [list(_without_overlap(found)) for found in entities]
 
     def _decode(
         self, emissions: list[Floats2d], temperatures: Sequence[float]
     ) -> list[list[tuple[int, int, str, list[float]]]]:
-        """The entities of the best path of each, without gates, in one padded batch."""
-        potentials, padded, lengths = self._to_numpy(emissions)
-        found = [tags_to_spans(path) for path in best_paths(potentials, padded, lengths)]
+        """The entities of the best path of each, without gates."""
+        decoded = self._to_numpy(emissions)
+        found = [tags_to_spans(path) for path in best_paths(*decoded)]
         runs = [
             [(s, spans_to_tags(e - s, [(0, e - s, k)])) for s, e, k in spans] for spans in found
         ]
-        scores = [path_probabilities(potentials, padded, lengths, runs, t) for t in temperatures]
+        scores = [path_probabilities(*decoded, runs, t) for t in temperatures]
+        labels = self.labels
         return [
             [
-                (start, end, self.labels[k], [at[row][n] for at in scores])
+                (start, end, labels[k], [at[row][n] for at in scores])
                 for n, (start, end, k) in enumerate(spans)
             ]
             for row, spans in enumerate(found)
@@ -260,10 +269,11 @@ class MultimodalNER(TrainablePipe):
             spans = []
             for start, end, label, gate, score in found:
                 span = Span(doc, start, end, label=label)
-                span._.score = score
-                span._.photo_gate = gate
+                about = span._
+                about.score, about.photo_gate = score, gate
                 spans.append(span)
             doc.set_ents(spans, default="outside")
+            note_provenance(doc, "entities", self.name)
 
     # Training
 
@@ -325,10 +335,12 @@ class MultimodalNER(TrainablePipe):
                     allowed[i] = [name in possible for name in names]
         return allowed
 
-    def _to_numpy(self, emissions: list[Floats2d]) -> tuple[Potentials, numpy.ndarray, list[int]]:
-        """Padded emissions, (docs, length, tags), with what is needed to decode them."""
-        padded = self.model.ops.to_numpy(pad(self.model.ops, emissions))
-        return read_potentials(self.model.get_ref("crf")), padded, [len(e) for e in emissions]
+    def _to_numpy(
+        self, emissions: list[Floats2d]
+    ) -> tuple[Potentials, list[numpy.ndarray], list[int]]:
+        """Emissions, (tokens, tags) of each, with what is needed to decode them."""
+        arrays = [self.model.ops.to_numpy(e) for e in emissions]
+        return read_potentials(self.model.get_ref("crf")), arrays, [len(e) for e in arrays]
 
     def _to_torch(self, emissions: list[Floats2d]) -> tuple[Any, Any]:
         """Padded emissions (docs, length, tags) and mask (docs, length)."""

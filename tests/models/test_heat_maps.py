@@ -16,27 +16,19 @@ from spacy_tcm.models.photos import Photo
 from spacy_tcm.models.weights import get_module
 from spacy_tcm.types import PhotoInfo
 
-RESNET = {
-    "@architectures": "spacy_tcm.TongueResNet.v1",
-    "image_size": 64,
-    "stem": 4,
-    "inner": [4, 8],
-    "depths": [1, 1],
-    "width": 8,
+from ..tongues import ATTRIBUTES, EFFICIENTNET, RESNET
+
+# Without weights it begins at random.
+MODELS = {
+    "resnet": {**RESNET, "image_size": 64},
+    "efficientnet": {**EFFICIENTNET, "weights": None, "segmenter": None, "dropout": 0.5},
 }
-EFFICIENTNET = {
-    "@architectures": "spacy_tcm.TongueEfficientNet.v1",
-    "image_size": 64,
-    "width": 8,
-    "dropout": 0.5,
-}
-ATTRIBUTES = {"body_color": ["light", "dark"], "fissure": ["none", "light", "severe"]}
 
 
-@pytest.fixture(params=[RESNET, EFFICIENTNET], ids=["resnet", "efficientnet"])
+@pytest.fixture(params=MODELS)
 def model(request):
     nlp = spacy.blank("tcm")
-    encoder = nlp.add_pipe("tongue_encoder", config={"model": request.param})
+    encoder = nlp.add_pipe("tongue_encoder", config={"model": MODELS[request.param]})
     torch.manual_seed(0)
     example = Example(nlp.make_doc(""), nlp.make_doc(""))
     encoder.initialize(lambda: [example], nlp=nlp, attributes=ATTRIBUTES)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy
 import pytest
+from PIL import Image
 
 from spacy_tcm.errors import ModelError
 from spacy_tcm.images.colour import N_COLOURS, WARM, relight
+from spacy_tcm.images.load import LoadedImage
 from spacy_tcm.images.render import random_attributes, render_tongue
 from spacy_tcm.models import photos as module
 from spacy_tcm.models.photos import KeptPhotos, prepare_photos
@@ -109,11 +111,17 @@ def test_training_prepares_each_file_once_under_each_light(tmp_path, tongue, mon
 @pytest.mark.parametrize("side", [64, 160])
 def test_where_the_photo_was_padded(side):
     for start, stop in [(0, 512), (3, 509), (64, 448), (101, 410), (192, 321)]:
-        mask = numpy.zeros((512, 512), dtype=bool)
-        mask[start:stop] = True
-        for box in (mask, mask.T):
-            expected = module._resize(numpy.ascontiguousarray(box), side)
-            numpy.testing.assert_array_equal(module._resize_box(box, side), expected)
+        mask = numpy.zeros((512, 512), dtype="uint8")
+        mask[start:stop] = 255
+        size = (512, stop - start)
+        for plane, content in (
+            (mask, (start, 0, size[1], size[0])),
+            (mask.T, (0, start, size[0], size[1])),
+        ):
+            whole = Image.fromarray(numpy.ascontiguousarray(plane))
+            photo = LoadedImage("ok", image=whole.convert("RGB"), content=content)
+            expected = module._to_mask(whole, side)
+            numpy.testing.assert_array_equal(module._content(photo, side), expected)
 
 
 def test_weights_and_sizes_are_checked(tmp_path):

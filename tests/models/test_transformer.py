@@ -11,6 +11,7 @@ from spacy.training import Example
 from spacy.util import fix_random_seed
 
 from spacy_tcm.errors import ModelError
+from spacy_tcm.models import multimodal_crf
 from spacy_tcm.models.kept_vectors import KeptVectors
 from spacy_tcm.training.pretraining.encoder import EncoderShape, build_encoder
 
@@ -322,6 +323,26 @@ def tags(nlp, text=TEXT):
 def test_component_learns(tagger):
     assert {t.text for t in tagger(TEXT) if t.tag_ == "break"} == set("。！；")
     assert tagger.losses["transformer"] > 0
+
+
+def test_a_listener_reads_a_long_record_in_parts(tagger, monkeypatch):
+    monkeypatch.setattr(multimodal_crf, "LONGEST", 30)
+    monkeypatch.setattr(multimodal_crf, "CONTEXT", 4)
+    docs = [tagger.make_doc(text) for text in (SENTENCES[0], TEXT, SENTENCES[1])]
+    transformer = tagger.get_pipe("transformer")
+    transformer.set_annotations(docs, transformer.predict(docs))
+    tok2vec = tagger.get_pipe("tagger").model.get_ref("tok2vec")
+    whole = tok2vec.predict(docs)
+    lengths, run = [], tok2vec._func
+    monkeypatch.setattr(
+        tok2vec, "_func", lambda m, X, is_train: lengths.extend(map(len, X)) or run(m, X, is_train)
+    )
+    for some in (docs, docs[1:2]):
+        found = multimodal_crf._read_tokens(tok2vec, some)
+        for mine, theirs in zip(found, whole if len(some) > 1 else whole[1:2], strict=True):
+            numpy.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert len(lengths) > 10
+    assert max(lengths) <= 30 + 2 * 4
 
 
 def test_save_and_load(tagger, tmp_path):

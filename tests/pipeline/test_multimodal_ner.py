@@ -265,18 +265,19 @@ def test_minibatch_and_whole_batch_agree(trained):
         assert [x[3] for x in a] == pytest.approx([x[3] for x in b], abs=1e-5)
 
 
-def test_long_records_are_not_padded_with_the_others(trained, monkeypatch):
+def test_records_are_decoded_in_groups_of_bounded_size(trained, monkeypatch):
     texts = ["口干，" * 400, "便血3天", "", "舌红，" * 3, "脉弦细数"]
     ner, sizes = trained.get_pipe("multimodal_ner"), []
     whole = [entities(doc) for doc in trained.pipe(texts)]
     to_numpy = ner._to_numpy
-    monkeypatch.setattr("spacy_tcm.pipeline.multimodal_ner.MAX_PADDED", 30)
+    monkeypatch.setattr("spacy_tcm.pipeline.multimodal_ner.MAX_TOKENS", 10)
     monkeypatch.setattr(
         ner, "_to_numpy", lambda e: sizes.append([len(x) for x in e]) or to_numpy(e)
     )
     assert [entities(doc) for doc in trained.pipe(texts)] == whole
     assert sorted(n for group in sizes for n in group) == [4, 4, 9, 1200]
-    assert all(len(group) * max(group) <= 30 or len(group) == 1 for group in sizes)
+    assert all(sum(group) <= 10 or len(group) == 1 for group in sizes)
+    assert len(sizes) == 3
 
 
 def test_clear_errors(trained):
