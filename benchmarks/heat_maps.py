@@ -54,13 +54,17 @@ def heats(
     yield BLOBS, ndimage.gaussian_filter(noise, 12) + 10
 
 
-def grey(pixels: torch.Tensor, heat: NDArray, mask: NDArray[numpy.bool_]) -> torch.Tensor:
-    """The photo, (1, size, size, 3), with the hottest part of its tongue in its mean colour."""
+def hottest(heat: NDArray, mask: NDArray[numpy.bool_]) -> NDArray[numpy.intp]:
+    """The hottest part of the tongue, as places in the flattened heat."""
     # Where nothing is hot, what comes first must not be taken: ties are broken at random.
     ties = numpy.random.default_rng(0).random(heat.shape) * 1e-9
-    hottest = numpy.argsort(-((heat + ties) * mask).ravel())[: int(SHARE * mask.sum())]
+    return numpy.argsort(-((heat + ties) * mask).ravel())[: int(SHARE * mask.sum())].copy()
+
+
+def grey(pixels: torch.Tensor, heat: NDArray, mask: NDArray[numpy.bool_]) -> torch.Tensor:
+    """The photo, (1, size, size, 3), with the hottest part of its tongue in its mean colour."""
     flat = pixels.clone().reshape(-1, 3)
-    flat[hottest.copy()] = flat[mask.ravel()].mean(0)
+    flat[hottest(heat, mask)] = flat[mask.ravel()].mean(0)
     return flat.reshape(pixels.shape)
 
 

@@ -36,7 +36,7 @@ _XYZ = numpy.array(
         [0.0193339, 0.1191920, 0.9503041],
     ]
 )
-_FROM_LINEAR = (_XYZ / numpy.array([[0.95047], [1.0], [1.08883]])).T.astype("float32")  # D65
+_FROM_LINEAR = (_XYZ / numpy.array([[0.95047], [1.0], [1.08883]])).astype("float32")  # D65
 _STEPS = numpy.arange(256) / 255
 _LINEAR = numpy.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4)
 _LINEAR = _LINEAR.astype("float32")
@@ -44,15 +44,19 @@ _LINEAR = _LINEAR.astype("float32")
 
 def linear_from_rgb(pixels: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
     """sRGB 0..255 -> linear light 0..1 (IEC 61966-2-1), same shape."""
-    return _LINEAR[pixels]
+    return _LINEAR.take(pixels, mode="clip")  # clips nothing, and is faster than the others
 
 
-def lab_from_rgb(pixels: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
-    """sRGB (..., 3) -> CIE Lab (..., 3), D65: L 0..100, a and b about -128..128."""
-    xyz = linear_from_rgb(pixels) @ _FROM_LINEAR
-    f = numpy.where(xyz > 216 / 24389, numpy.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
-    x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    return numpy.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+def channels_of(pixels: NDArray[numpy.uint8]) -> NDArray[numpy.uint8]:
+    """(height, width, 3) -> (3, height, width): NumPy is slow on rows as short as three."""
+    return numpy.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def lab_from_rgb(channels: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
+    """sRGB (3, pixels) -> CIE Lab (3, pixels), D65: L 0..100, a and b about -128..128."""
+    xyz = _FROM_LINEAR @ linear_from_rgb(channels)
+    x, y, z = numpy.where(xyz > 216 / 24389, numpy.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return numpy.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def relight(pixels: NDArray[numpy.uint8], log_gains: Sequence[float]) -> NDArray[numpy.uint8]:
@@ -76,13 +80,12 @@ def measure_face(
 
     RETURNS: None if there is too little of it that is neither black nor clipped.
     """
-    # By channel: NumPy reduces long rows far faster than short ones.
-    channels = [pixels[..., c][face] for c in range(3)]
-    brightest = numpy.maximum(numpy.maximum(channels[0], channels[1]), channels[2])
+    channels = channels_of(pixels).reshape(3, -1).compress(face.ravel(), axis=1)
+    brightest = channels.max(0)
     seen = (brightest > 24) & (brightest < 252)
     if seen.sum() < MIN_FACE:
         return None
-    red, green, blue = (linear_from_rgb(channel[seen]).mean() + 1e-6 for channel in channels)
+    red, green, blue = linear_from_rgb(channels.compress(seen, axis=1)).mean(1) + 1e-6
     return float(numpy.log(red / green)), float(numpy.log(blue / green))
 
 
@@ -112,15 +115,26 @@ def find_zones(mask: NDArray[numpy.bool_]) -> NDArray[numpy.bool_]:
 
     mask: (height, width), where the tongue is; not empty.
     """
-    rows, columns = numpy.flatnonzero(mask.any(1)), numpy.flatnonzero(mask.any(0))
-    y = (numpy.arange(mask.shape[0])[:, None] - rows[0]) / max(1, rows[-1] - rows[0])
-    x = (numpy.arange(mask.shape[1]) - columns[0]) / max(1, columns[-1] - columns[0])
+    y, x = _shares(mask)
     return numpy.stack(
         [
-            mask & (y >= top) & (y <= bottom) & (x >= left) & (x <= right)
+            mask & _within(y, top, bottom)[:, None] & _within(x, left, right)
             for top, bottom, left, right in ZONES.values()
         ]
     )
+
+
+def _shares(mask: NDArray[numpy.bool_]) -> list[NDArray[numpy.float64]]:
+    """Where rows and columns are, from 0 at the first with a pixel of the mask to 1 at the last."""
+    found = []
+    for axis in (1, 0):
+        used = numpy.flatnonzero(mask.any(axis))
+        found.append((numpy.arange(mask.shape[1 - axis]) - used[0]) / max(1, used[-1] - used[0]))
+    return found
+
+
+def _within(share: NDArray[numpy.float64], least: float, most: float) -> NDArray[numpy.bool_]:
+    return (share >= least) & (share <= most)
 
 
 def measure_zones(
@@ -132,15 +146,22 @@ def measure_zones(
     RETURNS: (N_COLOURS,), each divided by its usual size so that all are about -3..3. A zone
         without a pixel has the values of the whole tongue.
     """
-    # By channel, and by compress, which keeps it so: NumPy reduces long rows far faster.
-    colours = pixels.reshape(-1, 3).compress(mask.ravel(), axis=0)
-    lab = numpy.ascontiguousarray(lab_from_rgb(colours).T)
-    found = []
-    for zone_mask in find_zones(mask):
-        inside = zone_mask[mask]
-        zone = lab.compress(inside, axis=1) if inside.any() else lab
-        found += [(zone.mean(1) - (55, 20, 10)) / (10, 8, 8), (zone.std(1) - 6) / (3, 3, 3)]
-    return numpy.concatenate(found).astype("float32")
+    colours = channels_of(pixels).reshape(3, -1).compress(mask.ravel(), axis=1)
+    lab = lab_from_rgb(colours)
+    y, x = _shares(mask)
+    before = numpy.cumsum(mask.sum(1)) - mask.sum(1)  # pixels above each row
+    means, deviations = [], []
+    for top, bottom, left, right in ZONES.values():
+        rows = mask.compress(_within(y, top, bottom), axis=0)
+        columns = numpy.broadcast_to(_within(x, left, right), rows.shape)
+        inside = columns.ravel().compress(rows.ravel())
+        start = before[numpy.argmax(y >= top)]
+        zone = lab[:, start : start + len(inside)].compress(inside, axis=1)
+        zone = zone if zone.size else lab
+        means.append(zone.mean(1))
+        deviations.append(zone.std(1))
+    usual = [(numpy.stack(means) - (55, 20, 10)) / (10, 8, 8), (numpy.stack(deviations) - 6) / 3]
+    return numpy.concatenate(usual, axis=1).ravel().astype("float32")
 
 
 # Log gains of R, G and B from daylight to a warm lamp, about 6500 K to 4000 K.

@@ -10,6 +10,7 @@ is the phone's "multi-picture" JPEG, whose first picture is the photo.
 import os
 import stat
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path, PureWindowsPath
@@ -42,16 +43,21 @@ class LoadedImage:
 
     status: "none" (no photo given), "ok" or "rejected".
     reasons: stable codes, see `spacy_tcm.images.reasons`; empty unless rejected.
-    pixels: uint8 (size, size, 3) RGB, pixels only (no EXIF, no place, no comment); None unless ok.
+    image: of Pillow, RGB, a square of black with the photo in its middle; None unless ok.
     quality: see `spacy_tcm.images.quality.measure_quality`; empty where nothing could be decoded.
-    content: (top, left, height, width) of the photo in pixels; the rest is padding.
+    content: (top, left, height, width) of the photo in the square; the rest is padding.
     """
 
     status: Literal["none", "ok", "rejected"]
     reasons: tuple[str, ...] = ()
-    pixels: NDArray[numpy.uint8] | None = None
+    image: "Image.Image | None" = None
     quality: dict[str, float] = field(default_factory=dict)
     content: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @cached_property
+    def pixels(self) -> NDArray[numpy.uint8] | None:
+        """uint8 (size, size, 3) RGB, nothing else (no EXIF, no place); None unless ok."""
+        return None if self.image is None else numpy.array(self.image)
 
 
 class _Rejection(Exception):
@@ -70,6 +76,8 @@ def load_tongue_image(image: object, size: int) -> LoadedImage:
         `size`, the shorter one is centred and padded with black. Cropping could cut off the tip
         or the edges of the tongue, where tooth marks are.
     """
+    from PIL import Image
+
     if image is None:
         return LoadedImage("none")
     try:
@@ -79,12 +87,12 @@ def load_tongue_image(image: object, size: int) -> LoadedImage:
     quality = measure_quality(numpy.asarray(_fit(photo, QUALITY_SIDE)))
     if reasons := verdict(quality):
         return LoadedImage("rejected", reasons, quality=quality)
-    content = numpy.asarray(_fit(photo, size))
-    pixels = numpy.zeros((size, size, 3), dtype="uint8")
-    height, width = content.shape[:2]
-    top, left = (size - height) // 2, (size - width) // 2
-    pixels[top : top + height, left : left + width] = content
-    return LoadedImage("ok", pixels=pixels, quality=quality, content=(top, left, height, width))
+    content = _fit(photo, size)
+    left, top = (size - content.width) // 2, (size - content.height) // 2
+    square = Image.new("RGB", (size, size))
+    square.paste(content, (left, top))
+    box = (top, left, content.height, content.width)
+    return LoadedImage("ok", image=square, quality=quality, content=box)
 
 
 def photo_id(path: str) -> str | None:

@@ -11,24 +11,33 @@ def label_parts(mask: Mask) -> tuple[NDArray[numpy.intp], int]:
 
     RETURNS: (height, width), 0 where the mask is false; the number of parts.
     """
-    # Runs of pixels in a row are joined wherever they touch one in the row above.
-    begins = mask.copy()
-    begins[:, 1:] &= ~mask[:, :-1]
-    runs = numpy.cumsum(begins).reshape(mask.shape) * mask
-    touching = mask[:-1] & mask[1:]
-    touching[:, 1:] &= ~touching[:, :-1]
-    joined = list(range(int(begins.sum()) + 1))  # of a run: an earlier one of the same part
-    for above, below in zip(runs[:-1][touching].tolist(), runs[1:][touching].tolist(), strict=True):
-        # Halve the path to the root; what is on the left is assigned first.
-        while joined[above] != above:
-            joined[above] = above = joined[joined[above]]
-        while joined[below] != below:
-            joined[below] = below = joined[joined[below]]
-        joined[max(above, below)] = min(above, below)
+    # Runs of pixels in a row are joined wherever they touch one in the row above. Where they begin
+    # and end, in rows with a column more, in which no run goes on into the next row.
+    width = mask.shape[1] + 1
+    flat = numpy.zeros(mask.shape[0] * width + 1, dtype=bool)
+    flat[1:].reshape(-1, width)[:, :-1] = mask
+    begins, ends = numpy.flatnonzero(flat[1:] != flat[:-1]).reshape(-1, 2).T
+    joined = list(range(len(begins)))  # of a run: an earlier one of the same part
+    first = numpy.searchsorted(ends, begins - width, "right").tolist()
+    last = numpy.searchsorted(begins, ends - width, "left").tolist()
+    for run, touching in enumerate(map(range, first, last)):
+        for above in touching:
+            below = run
+            # Halve the path to the root; what is on the left is assigned first.
+            while joined[above] != above:
+                joined[above] = above = joined[joined[above]]
+            while joined[below] != below:
+                joined[below] = below = joined[joined[below]]
+            if above < below:
+                joined[below] = above
+            else:
+                joined[above] = below
     for run, earlier in enumerate(joined):
         joined[run] = joined[earlier]
-    _, numbers = numpy.unique(joined, return_inverse=True)
-    return numbers[runs], int(numbers.max())
+    roots, numbers = numpy.unique(joined, return_inverse=True)
+    parts = numpy.zeros(mask.shape, dtype=numpy.intp)
+    parts[mask] = numpy.repeat(numbers + 1, ends - begins)
+    return parts, len(roots)
 
 
 def fill_holes(mask: Mask) -> Mask:

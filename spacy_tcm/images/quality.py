@@ -4,6 +4,7 @@ photo, and on the tongue once it is found. Only the photo is judged, never the t
 import numpy
 from numpy.typing import NDArray
 
+from spacy_tcm.images.colour import channels_of
 from spacy_tcm.images.region import TongueRegion
 
 # A photo beyond one of these shows nothing: see tests/images/test_quality.py for examples.
@@ -26,8 +27,9 @@ def measure_quality(pixels: NDArray[numpy.uint8]) -> dict[str, float]:
         them as fractions of full scale; sharpness (variance of the Laplacian of luma, 0-255 scale).
     """
     luma = pixels.astype("float32") @ _LUMA
-    highest, lowest = _over_channels(numpy.maximum, pixels), _over_channels(numpy.minimum, pixels)
-    red, green, blue = (pixels[..., c].mean() for c in range(3))
+    channels = channels_of(pixels)
+    highest, lowest = channels.max(0), channels.min(0)
+    red, green, blue = channels.mean((1, 2))
     grey = (red + green + blue) / 3
     scale = max(grey, 1.0)  # black has no cast
     measured = {
@@ -105,7 +107,7 @@ def judge_tongue(
         "tongue_at_edge": region.at_edge,
         "second_tongue": second,
         "tongue_brightness": luma[mask].mean() / 255,
-        "tongue_clipped": (_over_channels(numpy.minimum, pixels)[mask] > 240).mean(),
+        "tongue_clipped": (channels_of(pixels).min(0)[mask] > 240).mean(),
         "tongue_sharpness": _laplacian(luma)[inner].var() if inner.any() else 0.0,
         "cast": cast,
     }
@@ -121,12 +123,6 @@ def tongue_verdict(measured: dict[str, float]) -> tuple[str, ...]:
     reasons = tuple(dict.fromkeys(outside))
     # What is no tongue has no other fault.
     return reasons[:1] if "no_tongue" in reasons else reasons
-
-
-def _over_channels(reduce: numpy.ufunc, pixels: NDArray[numpy.uint8]) -> NDArray[numpy.uint8]:
-    """(height, width, 3) -> (height, width). NumPy is slow at reducing rows as short as these."""
-    red, green, blue = (pixels[..., c] for c in range(3))
-    return reduce(reduce(red, green), blue)
 
 
 def _laplacian(luma: NDArray[numpy.float32]) -> NDArray[numpy.float32]:

@@ -77,10 +77,13 @@ def _at_edge(mask: NDArray[numpy.bool_], content: NDArray[numpy.bool_]) -> float
 
 
 def _roundness(mask: NDArray[numpy.bool_]) -> float:
-    places = numpy.argwhere(mask)
-    away = places - places.mean(0)
+    places = [numpy.arange(length) for length in mask.shape]
+    counts = [mask.sum(1), mask.sum(0)]
+    y, x = (p - p @ n / n.sum() for p, n in zip(places, counts, strict=True))
+    crossed = y @ mask.astype(float) @ x
+    moments = numpy.array([[counts[0] @ y**2, crossed], [crossed, counts[1] @ x**2]])
     # A pixel is a square, not a point: it has a twelfth of its side's square.
-    shortest, longest = numpy.linalg.eigvalsh(away.T @ away / len(places) + numpy.eye(2) / 12)
+    shortest, longest = numpy.linalg.eigvalsh(moments / counts[0].sum() + numpy.eye(2) / 12)
     return float(numpy.sqrt(shortest / longest))
 
 

@@ -46,13 +46,15 @@ def find_heat(model: Model, photo: Photo, told: Sequence[int]) -> list[NDArray[n
         with torch.enable_grad():
             return [
                 _to_bytes(heat * photo.mask)
-                for heat in (_heat(net, photo, i, value) for i, value in enumerate(told))
+                for heat in (heat_of(net, photo, i, value) for i, value in enumerate(told))
             ]
     finally:
         net.train(was_training)
 
 
-def _heat(net: Any, photo: Photo, attribute: int, value: int) -> NDArray[numpy.float32]:
+def heat_of(net: Any, photo: Photo, attribute: int, value: int) -> NDArray[numpy.float32]:
+    """How much each place, also outside of the tongue, speaks for a value of an attribute, both by
+    their numbers: (size, size), not negative. net: a `TongueNet` that evaluates."""
     n_values, by_colour = net.heads.arch.n_values, net.heads.arch.by_colour
     if by_colour[attribute]:
         before = sum(n for n, told in zip(n_values[:attribute], by_colour, strict=False) if told)

@@ -54,15 +54,12 @@ def prepare_photos(
     `relight`. balanced: take back what is not the usual light.
     """
     loaded = [load_tongue_image(image, size if segmenter is None else SIDE) for image in images]
-    usable = [
-        _Square(_info(photo), relight(photo.pixels, light), _content(photo))
-        for photo in loaded
-        if photo.pixels is not None
-    ]
+    usable = [photo for photo in loaded if photo.image is not None]
+    lit = [_relight(photo.image, light) for photo in usable]
     prepared = iter(
-        _whole(usable) if segmenter is None else _cut(usable, size, segmenter, balanced)
+        _whole(usable, lit) if segmenter is None else _cut(usable, lit, size, segmenter, balanced)
     )
-    return [next(prepared) if p.pixels is not None else Photo(_info(p)) for p in loaded]
+    return [next(prepared) if p.image is not None else Photo(_info(p)) for p in loaded]
 
 
 def tongue_alone(photo: Photo) -> NDArray[numpy.uint8]:
@@ -118,85 +115,107 @@ class KeptPhotos:
 KEPT = KeptPhotos()
 
 
-@dataclass(frozen=True, eq=False)
-class _Square:
-    """A loaded photo. content: where it is not padding, (side, side) bool."""
-
-    info: PhotoInfo
-    pixels: NDArray[numpy.uint8]
-    content: NDArray[numpy.bool_]
-
-
 def _info(photo: LoadedImage) -> PhotoInfo:
     return PhotoInfo(photo.status, photo.reasons, dict(photo.quality))
 
 
-def _content(photo: LoadedImage) -> NDArray[numpy.bool_]:
-    assert photo.pixels is not None
-    top, left, height, width = photo.content
-    inside = numpy.zeros(photo.pixels.shape[:2], dtype=bool)
-    inside[top : top + height, left : left + width] = True
-    return inside
+def _relight(image: Any, light: Sequence[float]) -> Any:
+    """`relight` of Pillow's image."""
+    from PIL import Image
+
+    return Image.fromarray(relight(numpy.asarray(image), light)) if any(light) else image
 
 
-def _whole(photos: Sequence[_Square]) -> list[Photo]:
-    return [
-        Photo(photo.info, photo.pixels, photo.content, measure_zones(photo.pixels, photo.content))
-        for photo in photos
-    ]
-
-
-def _cut(
-    photos: Sequence[_Square], size: int, segmenter: SegmenterModel, balanced: bool
-) -> list[Photo]:
-    if not photos:
-        return []
-    side = segmenter.attrs["image_size"]
-    small = numpy.stack([_resize(photo.pixels, side) for photo in photos])
-    content = [_resize_box(photo.content, side) for photo in photos]
+def _whole(photos: Sequence[LoadedImage], images: Sequence[Any]) -> list[Photo]:
     prepared = []
-    for photo, view, inside, probability in zip(
-        photos, small, content, segmenter.predict(small), strict=True
-    ):
-        region = find_region(probability, inside)
-        if region is None:
-            prepared.append(Photo(PhotoInfo("rejected", ("no_tongue",), photo.info.quality)))
-            continue
-        square = region.square()
-        top, left, length = (round(value * SIDE / side) for value in square)
-        pixels = cut_square(photo.pixels, (top, left, length), GREY)
-        mask = cut_square(region.mask, square)
-        face = measure_face(view, inside & ~region.mask)
-        cast = 0.0 if face is None else cast_distance(face)
-        quality, reasons = judge_tongue(
-            _resize(pixels, QUALITY_SIDE), _resize(mask, QUALITY_SIDE), region, cast
-        )
-        quality = {**photo.info.quality, **quality}
-        if reasons:
-            prepared.append(Photo(PhotoInfo("rejected", reasons, quality)))
-            continue
-        pixels = relight(_resize(pixels, size), balancing_gains(face) if balanced else NO_LIGHT)
-        mask = _resize(mask, size)
-        colours = measure_zones(pixels, mask)
-        prepared.append(Photo(PhotoInfo("ok", (), quality), pixels, mask, colours))
+    for photo, image in zip(photos, images, strict=True):
+        pixels, content = numpy.asarray(image), _content(photo, image.width)
+        prepared.append(Photo(_info(photo), pixels, content, measure_zones(pixels, content)))
     return prepared
 
 
-def _resize_box(mask: NDArray[numpy.bool_], side: int) -> NDArray[numpy.bool_]:
-    """`_resize` of a mask that is one box, as wide or as high as the square: from its two sides."""
+def _cut(
+    photos: Sequence[LoadedImage],
+    images: Sequence[Any],
+    size: int,
+    segmenter: SegmenterModel,
+    balanced: bool,
+) -> list[Photo]:
+    """images: of Pillow, SIDE squares."""
     from PIL import Image
 
-    lines = (Image.fromarray(numpy.any(mask, axis)[None].astype("uint8") * 255) for axis in (1, 0))
-    small = (line.resize((side, 1), Image.Resampling.BILINEAR) for line in lines)
-    rows, columns = (numpy.asarray(line).ravel() >= 128 for line in small)
-    return numpy.logical_and.outer(rows, columns)
+    if not photos:
+        return []
+    side = segmenter.attrs["image_size"]
+    small = numpy.stack([numpy.asarray(_resize(image, side)) for image in images])
+    prepared = []
+    for photo, image, view, probability in zip(
+        photos, images, small, segmenter.predict(small), strict=True
+    ):
+        inside = _content(photo, side)
+        region = find_region(probability, inside)
+        if region is None:
+            prepared.append(Photo(PhotoInfo("rejected", ("no_tongue",), photo.quality)))
+            continue
+        square = region.square()
+        cut = _cut_image(image, *(round(value * SIDE / side) for value in square))
+        mask = Image.fromarray(cut_square(region.mask, square).astype("uint8") * 255)
+        face = measure_face(view, inside & ~region.mask)
+        cast = 0.0 if face is None else cast_distance(face)
+        quality, reasons = judge_tongue(
+            numpy.asarray(_resize(cut, QUALITY_SIDE)), _to_mask(mask, QUALITY_SIDE), region, cast
+        )
+        quality = {**photo.quality, **quality}
+        if reasons:
+            prepared.append(Photo(PhotoInfo("rejected", reasons, quality)))
+            continue
+        gains = balancing_gains(face) if balanced else NO_LIGHT
+        pixels = relight(numpy.asarray(_resize(cut, size)), gains)
+        shown = _to_mask(mask, size)
+        prepared.append(
+            Photo(PhotoInfo("ok", (), quality), pixels, shown, measure_zones(pixels, shown))
+        )
+    return prepared
 
 
-def _resize(plane: NDArray, side: int) -> NDArray:
-    """A square, (n, n) bool or (n, n, 3) uint8, as another of its kind."""
+def _cut_image(image: Any, top: int, left: int, length: int) -> Any:
+    """`cut_square` of Pillow's image, on grey."""
     from PIL import Image
 
-    if plane.dtype == bool:
-        return _resize(plane.astype("uint8") * 255, side) >= 128
-    image = Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return numpy.asarray(image)
+    if min(top, left) >= 0 and max(top, left) + length <= image.width:
+        return image.crop((left, top, left + length, top + length))
+    box = (
+        max(left, 0),
+        max(top, 0),
+        min(left + length, image.width),
+        min(top + length, image.height),
+    )
+    out = Image.new("RGB", (length, length), (GREY, GREY, GREY))
+    out.paste(image.crop(box), (box[0] - left, box[1] - top))
+    return out
+
+
+def _content(photo: LoadedImage, side: int) -> NDArray[numpy.bool_]:
+    """Where a photo, as a square of another size, is not padding: (side, side)."""
+    from PIL import Image
+
+    assert photo.image is not None
+    top, left, height, width = photo.content
+    lines = []
+    for start, length in ((top, height), (left, width)):
+        line = Image.new("L", (photo.image.width, 1))
+        line.paste(255, (start, 0, start + length, 1))
+        lines.append(numpy.asarray(line.resize((side, 1), Image.Resampling.BILINEAR))[0] >= 128)
+    return numpy.logical_and.outer(*lines)
+
+
+def _to_mask(image: Any, side: int) -> NDArray[numpy.bool_]:
+    """Of a mask as a picture, of white: one of another size."""
+    return numpy.asarray(_resize(image, side)) >= 128
+
+
+def _resize(image: Any, side: int) -> Any:
+    """A square of Pillow's as one of another size."""
+    from PIL import Image
+
+    return image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)

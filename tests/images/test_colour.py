@@ -38,8 +38,8 @@ def test_lab_of_known_colours():
         (32.30, 79.19, -107.86),
         (53.59, 0, 0),
     ]
-    found = lab_from_rgb(numpy.array(rgb, dtype="uint8"))
-    numpy.testing.assert_allclose(found, expected, atol=0.02)
+    found = lab_from_rgb(numpy.array(rgb, dtype="uint8").T)
+    numpy.testing.assert_allclose(found.T, expected, atol=0.02)
 
 
 @given(st.tuples(*[st.floats(-0.7, -0.05)] * 3))

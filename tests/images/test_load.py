@@ -176,7 +176,9 @@ def test_nothing_but_pixels_is_kept():
     exif[0x010E] = "张三"
     result = load_ok(encode(exif=exif, comment=b"secret"))
     numpy.testing.assert_array_equal(result.pixels, load_ok(encode()).pixels)
-    assert set(vars(result)) == {"status", "reasons", "pixels", "quality", "content"}
+    assert set(vars(result)) == {"status", "reasons", "image", "pixels", "quality", "content"}
+    assert not result.image.info
+    assert not result.image.getexif()
     assert all(type(value) is float for value in result.quality.values())
 
 

@@ -9,20 +9,15 @@ from spacy_tcm.models.photos import Photo
 from spacy_tcm.training.tongue.calibration import LEAST, NEVER, calibrate_tongue, find_bound
 from spacy_tcm.types import PhotoInfo, TongueFeatures
 
+from ...tongues import RESNET
+
 VALUES = ["light", "regular", "dark"]
 
 
 def make(scores, monkeypatch):
     """A pipeline whose photos get these scores, one row each."""
     nlp = spacy.blank("tcm")
-    model = {
-        "@architectures": "spacy_tcm.TongueResNet.v1",
-        "image_size": 32,
-        "stem": 4,
-        "inner": [4],
-        "depths": [1],
-        "width": 8,
-    }
+    model = {**RESNET, "inner": [4], "depths": [1]}
     pipe = nlp.add_pipe("tongue_encoder", config={"model": model})
     pipe.cfg["attributes"] = {"body_color": VALUES}
     pipe.model.attrs["n_values"], pipe.model.attrs["by_colour"] = [3], [True]
