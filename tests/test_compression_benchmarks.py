@@ -17,7 +17,11 @@ from spacy.tokens import Span
 from spacy_tcm.compress.memory import ByteModel
 from spacy_tcm.compress.units import prunable
 from spacy_tcm.models.graphs import graph_to_bytes
+from spacy_tcm.models.photos import Photo
+from spacy_tcm.nets.resnet import bottleneck_arch
 from spacy_tcm.nets.text_encoder import TextEncoder, TextEncoderArch
+from spacy_tcm.nets.tongue import HeadsArch, TongueArch, TongueNet, pooled_size
+from spacy_tcm.types import PhotoInfo
 
 ROOT = Path(__file__).parents[1]
 
@@ -155,9 +159,15 @@ def test_taylor_sees_a_gradient_and_ours_gets_inner_bytes():
     assert memory.whole == 4 * 2 * layer
     assert memory.peak([0, 0, 0, 0]) == 0
     units = prunable(net)
-    kept = compression.choose(units, _Task(net), memory, memory.whole // 2, "taylor, global", 0, 0)
-    widths = [len(some) for some in kept]
-    assert 0.3 * memory.whole < memory.peak(widths) <= memory.whole // 2
+    known: dict = {}
+    for method in ("taylor, global", compression.OURS):
+        kept, losses = compression.choose(
+            units, _Task(net), memory, memory.whole // 2, method, 0, 6, known
+        )
+        widths = [len(some) for some in kept]
+        assert 0.3 * memory.whole < memory.peak(widths) <= memory.whole // 2
+        assert list(known) == [("taylor", 0)], "ours ranks by the same"
+    assert min(losses.values()) <= losses["taylor, over all units"]
     batch = _Task(net).batches[0]
     for seen, has_gradient in ((batch, False), (compression.sharpened(batch), True)):
         net.zero_grad()
@@ -302,3 +312,140 @@ def test_tables_of_the_deployed_pipeline(block, wanted):
     assert file == "deployed.json"
     assert wanted in make(DEPLOYED)
     assert make({"data": {}}) == "", "not measured yet"
+
+
+def test_how_alike_two_heat_maps_are():
+    import heat_maps_pruned
+
+    mask = numpy.zeros((10, 10), dtype=bool)
+    mask[:, :5] = True  # 50 pixels; the hottest fifth are ten
+    heat = numpy.arange(100.0).reshape(10, 10)
+    assert heat_maps_pruned.alike(heat, 3 * heat + 1, mask) == {
+        "correlation": pytest.approx(1),
+        "overlap": 1,
+    }
+    found = heat_maps_pruned.alike(heat, -heat, mask)
+    assert found == {"correlation": pytest.approx(-1), "overlap": 0}
+    assert heat_maps_pruned.alike(heat, heat * 0, mask)["correlation"] == 0
+    shifted = heat.copy()
+    shifted[9] = 0  # of the ten hottest, five are left
+    assert heat_maps_pruned.alike(heat, shifted, mask)["overlap"] == 5 / 15
+
+
+def test_heat_maps_of_a_whole_and_a_pruned_net(tmp_path):
+    import compression_page
+    import heat_maps_pruned
+
+    photos = [_photo(seed) for seed in range(2)]
+    whole = _tongue_net()
+    units = prunable(whole, 64)
+    kept = [torch.arange(unit.width - (unit.width > 1)) for unit in units.units]
+    nets = {heat_maps_pruned.WHOLE: whole, "pruned": units.slice(kept).eval()}
+    found = heat_maps_pruned.measure(nets, photos, ["body_color", "fissure"])
+    assert set(found) == {"fissure"}, "colours are told without a map"
+    rows = found["fissure"]
+    assert list(rows) == ["whole", "pruned", heat_maps_pruned.BLOBS]
+    assert rows["whole"]["correlation"] == pytest.approx(1)
+    assert rows["whole"]["overlap"] == rows["whole"]["same_value"] == 1
+    assert rows["pruned"]["correlation"] < 0.999
+    assert all(0 <= row["on_tongue"] <= 1 for row in rows.values())
+    values = {"body_color": ["light", "dark"], "fissure": ["none", "light", "severe"]}
+    heat_maps_pruned.draw(nets, photos, values, tmp_path / "maps.png")
+    with Image.open(tmp_path / "maps.png") as picture:
+        assert picture.width > picture.height
+    settings = {"method": "l1", "steps": 1, "rounds": 1}
+    data = {"photos": 2, "settings": settings, "learned_from": 3, "attributes": found}
+    page = compression_page.heat_maps(data)
+    assert page.count("| fissure |") == 3
+    assert "2 photos; pruned by l1" in page
+
+
+def _tongue_net():
+    torch.manual_seed(0)
+    trunk = bottleneck_arch(4, (4, 8), (1, 1))
+    heads = HeadsArch(pooled_size(trunk), 30, (2, 3), (True, False))
+    return TongueNet(TongueArch(trunk, 8, heads)).eval()
+
+
+def _photo(seed):
+    generator = numpy.random.default_rng(seed)
+    mask = numpy.zeros((64, 64), dtype=bool)
+    mask[8:56, 12:52] = True
+    pixels = generator.integers(60, 200, (64, 64, 3)).astype("uint8")
+    return Photo(PhotoInfo("ok"), pixels, mask, generator.standard_normal(30).astype("float32"))
+
+
+def test_mix_of_lengths():
+    import dbp
+
+    text = "患者便血三天，舌淡红。" * 2000
+    mix = dbp.make_mix(text, 40, 3, 9000, seed=0)
+    lengths = sorted(map(len, mix))
+    assert len(mix) == 40
+    assert lengths[-3:] == [6000, 7500, 9000]
+    assert lengths[0] >= 8
+    assert lengths[-4] < dbp.LONG
+    assert all(part in text for part in mix)
+    assert mix == dbp.make_mix(text, 40, 3, 9000, seed=0) != dbp.make_mix(text, 40, 3, 9000, seed=1)
+
+
+def test_results_with_a_budget_are_compared():
+    import dbp
+
+    own = {"entities": [[[0, 2, "HERB", 0.5]], [[1, 2, "TIME", 0.25]]], "peak": 9, "seconds": 2.0}
+    own["counters"] = None
+    other = {**own, "peak": 4, "entities": [[[0, 2, "HERB", 0.375]], [[0, 2, "TIME", 0.25]]]}
+    found = dbp.compare(["便血", "舌红"], other, own)
+    assert found["peak_bytes"] == 4
+    assert found["records_per_second"] == 1
+    assert found["completed"] == 2
+    assert found["records_with_equal_entities"] == 1
+    assert found["largest_difference_of_scores"] == 0.125
+    assert dbp.compare(["便血"], None, own) == {"completed": 0}
+
+
+def test_bounds_are_taken_away(monkeypatch):
+    import dbp
+
+    from spacy_tcm.models import multimodal_crf, text_graph
+    from spacy_tcm.pipeline import multimodal_ner
+
+    for module in (multimodal_crf, text_graph, multimodal_ner):
+        for name in ("LONGEST", "MAX_PADDED", "MAX_TOKENS", "ENCODER", "TAGGER"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, getattr(module, name))
+    nlp = spacy.blank("tcm")
+    doc = nlp.make_doc("口干" * 4000)
+    assert len(multimodal_crf.cut_long([doc])) > 1
+    dbp.unbind(nlp)
+    assert len(multimodal_crf.cut_long([doc])) == 1
+    assert len(list(text_graph._batches([10] * 500, *text_graph.ENCODER))) == 1
+
+
+def test_table_of_budgets():
+    import readme
+
+    row = {
+        "peak_bytes": 1000 * 2**20,
+        "completed": 40,
+        "records_with_equal_entities": 39,
+        "largest_difference_of_scores": 0.0,
+        "batching": None,
+    }
+    tight = {"peak_bytes": 400 * 2**20, "batching": {"budget_bytes": 500 * 2**20}}
+    data = {
+        "ours": {
+            "records": 40,
+            "characters": 30000,
+            "long_records": 3,
+            "rows": {"without": row, "tight": {**row, **tight}, "loose": {"completed": 0}},
+            "trials": [{"within": True, "completed": True}, {"within": False, "completed": True}],
+        }
+    }
+    file, make = readme.BLOCKS["dbp"]
+    assert file == "dbp.json"
+    found = make(data)
+    assert "| ours | without | – | 1000 MB | – | 40 of 40 | 39 | 0 |" in found
+    assert "| ours | tight | 500 MB | 400 MB | 60.0 % | 40 of 40 | 39 | 0 |" in found
+    assert "| ours | loose | – | – | – | 0 of 40 | – | – |" in found
+    assert "at most the budget 1 of 2, all records done 2 of 2" in found
