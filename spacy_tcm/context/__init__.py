@@ -1,0 +1,1 @@
+"""Negation, certainty, temporality and experiencer of the entities of Chinese notes."""

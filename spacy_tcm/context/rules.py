@@ -1,0 +1,432 @@
+"""Which entities a note denies, doubts, tells of the past, plans, or says of the family."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from spacy_tcm.context.scopes import SENTENCE_END, Entity, Scopes, compile_any
+from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.extensions import section_at
+from spacy_tcm.sections import default_sections
+
+DEFAULT_CONTEXT = Path(__file__).parents[1] / "resources" / "context.json"
+
+# Keys whose values are not expressions.
+_PLAIN = ("labels", "not_in", "conditional", "sections", "treated_in")
+# How far back, in characters, a cue of a changed value or of a condition stands.
+_NEAR = 8
+
+
+class ContextRules:
+    """Cues, as of ``resources/context.json``, whose README describes them.
+
+    ``data`` is the whole of it, JSON-able: ``ContextRules(rules.data)`` are the same rules.
+    """
+
+    def __init__(self, data: Mapping[str, Any], source: str = "the cues"):
+        """RAISES ModelError: something is missing or malformed; source names it in the message."""
+        try:
+            self.data: dict[str, Any] = json.loads(json.dumps(data))
+            self._compile()
+        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise ModelError(Errors.E601.format(path=source, cause=cause)) from error
+
+    @classmethod
+    def from_path(cls, path: str | Path | None = None) -> "ContextRules":
+        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
+        path = DEFAULT_CONTEXT if path is None else Path(path)
+        try:
+            data = json.loads(path.read_text(encoding="utf8"))
+        except (OSError, ValueError) as error:
+            cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+            raise ModelError(Errors.E601.format(path=path, cause=cause)) from error
+        return cls(data, str(path))
+
+    def _compile(self) -> None:
+        self._p: dict[str, re.Pattern[str]] = {}
+        for key, value in self.data.items():
+            if isinstance(value, list):
+                self._p[key] = compile_any(value)
+                continue
+            for name, patterns in value.items():
+                if not (name in _PLAIN or name.endswith("labels")):
+                    self._p[f"{key}.{name}"] = compile_any(patterns)
+        missing = set(read_defaults()) - set(self.data)
+        for key, value in read_defaults().items():
+            if isinstance(value, dict):
+                missing |= {f"{key}.{name}" for name in value if name not in self.data.get(key, {})}
+        if missing:
+            raise KeyError(f"missing: {sorted(missing)}")
+
+    def read(
+        self,
+        text: str,
+        entities: Iterable[tuple[int, int, str]],
+        sections: Sequence[dict[str, Any]] | None = None,
+        priors: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> list[dict[str, str]]:
+        """The qualifiers of the entities of one text.
+
+        entities: (start, end, label), characters, flat, in order. sections: of
+            :meth:`SectionGrammar.find`; by default they are looked for. priors: section id -> what
+            holds in it, by default those of ``resources/sections.json``.
+        RETURNS: for each entity ``{"negation", "certainty", "temporality", "experiencer"}``.
+        """
+        found = [Entity(*entity) for entity in entities]
+        if sections is None:
+            sections = default_sections().find(text)
+        if priors is None:
+            priors = default_sections().priors
+        reader = _Reader(self, text, found, list(sections), priors)
+        return reader.read()
+
+
+@cache
+def read_defaults() -> dict[str, Any]:
+    """The package's own cues; do not change them."""
+    return json.loads(DEFAULT_CONTEXT.read_text(encoding="utf8"))
+
+
+class _Reader:
+    """Reads one text."""
+
+    def __init__(
+        self,
+        rules: ContextRules,
+        text: str,
+        entities: list[Entity],
+        sections: list[dict[str, Any]],
+        priors: Mapping[str, Mapping[str, str]],
+    ):
+        self.p, self.data, self.text, self.entities = rules._p, rules.data, text, entities
+        self.sections = sections
+        self.ids = [section_at(sections, e.start) for e in entities]
+        self.priors = [priors.get(i or "", {}) for i in self.ids]
+        p = rules._p
+        self.scopes = Scopes(text, entities, p["no_cue"], p["stops"], p["list_joins"])
+        self.absent: set[int] = set()
+        self.possible: set[int] = set()
+        self.past: set[int] = set()
+        self.future: set[int] = set()
+        self.family: set[int] = set()
+
+    def read(self) -> list[dict[str, str]]:
+        self._read_possible()
+        self._read_negation()
+        self._read_differential()
+        self._read_removed()
+        self._read_family()
+        self._read_future()
+        self._read_past()
+        return [
+            {
+                "negation": "absent"
+                if i in self.absent
+                else "possible"
+                if i in self.possible
+                else "present",
+                "certainty": "possible" if i in self.possible else "certain",
+                "temporality": "past"
+                if i in self.past
+                else "future"
+                if i in self.future
+                else "current",
+                "experiencer": "family" if i in self.family else "patient",
+            }
+            for i in range(len(self.entities))
+        ]
+
+    def _forward(self, key: str, labels: Iterable[str] | None = None) -> set[int]:
+        labels = set(self.data[key]["labels"] if labels is None else labels)
+        commas = self.p["negation.over_commas"]
+        return {i for i, _ in self.scopes.before(self.p[f"{key}.before"], labels, commas)}
+
+    def _backward(self, key: str, labels: Iterable[str] | None = None) -> set[int]:
+        labels = set(self.data[key]["labels"] if labels is None else labels)
+        return set(self.scopes.after(self.p[f"{key}.after"], labels))
+
+    def _before(self, i: int, key: str) -> bool:
+        """Whether a cue ends right before an entity."""
+        start = self.entities[i].start
+        at = max(start - _NEAR, 0)
+        return any(self.p[key].fullmatch(self.text, j, start) for j in range(at, start))
+
+    # The five kinds, each over the whole text.
+
+    def _read_possible(self) -> None:
+        labels = self.data["possible"]["labels"]
+        self.possible = self._forward("possible") | self._backward("possible")
+        conditional = self.data["possible"]["conditional"]
+        for i in list(self.possible):
+            label = self.entities[i].label
+            if label in ("SYMPTOM", "SIGN", "SEVERITY") and self.ids[i] not in conditional:
+                start, end = self.scopes.clause(self.entities[i].start)
+                if not re.search("疑|除外|[?？]|恐|防", self.text[start : end + 1]):
+                    self.possible.discard(i)
+        for i, entity in enumerate(self.entities):
+            if entity.label in ("PROCEDURE", "DRUG", "TEST") and entity.label not in labels:
+                start, _ = self.scopes.clause(entity.start, SENTENCE_END)
+                at = max(start, entity.start - 24)
+                ends = [m.end() for m in self.p["if_needed"].finditer(self.text, at, entity.start)]
+                if ends and entity.start - ends[-1] <= _NEAR:
+                    self.future.add(i)
+                    if entity.label != "TEST":
+                        self.possible.add(i)
+
+    def _read_negation(self) -> None:
+        negation = self.data["negation"]
+        self.absent = self._forward("negation")
+        self.absent |= self._backward("negation", negation["after_labels"])
+        self.absent -= self.possible
+
+    def _read_differential(self) -> None:
+        """The other diseases and what they would show; the patient's own are what they are."""
+        rules = self.data["differential"]
+        for i, entity in enumerate(self.entities):
+            if self.priors[i].get("negation") != "absent" or entity.label not in rules["labels"]:
+                continue
+            start, end = self.scopes.clause(entity.start, SENTENCE_END)
+            own = bool(self.scopes.cue_in(self.p["differential.patient"], start, entity.start))
+            clause, _ = self.scopes.clause(entity.start)
+            own = own or bool(
+                self.scopes.cue_in(self.p["differential.shared"], clause, entity.start)
+            )
+            # CT未见占位: what a test did not show is the patient's.
+            own = own or (
+                i in self.absent
+                and any(
+                    e.label == "TEST" and clause <= e.start < entity.start for e in self.entities
+                )
+            )
+            if own:
+                continue
+            after_test = i and self.entities[i - 1].label == "TEST"
+            if entity.label == "VALUE" and after_test and i not in self.absent:
+                continue
+            is_disease = entity.label in ("WM_DISEASE", "TCM_DISEASE")
+            if is_disease and self.p["differential.open"].search(self.text, entity.end, end):
+                excluded = re.search("(?:可|已|可以|予以)(?:排|除)", self.text[entity.end : end])
+                if not excluded:
+                    self.absent.discard(i)
+                    self.possible.add(i)
+                    continue
+            # 泄泻便下稀薄而无脓血: the patient has what the other disease has not. But
+            # 嗜铬细胞瘤：无头痛 says it of the patient.
+            said_of_patient = re.search(
+                r"[:：]\s*(?:无|未)[^，。；]*$", self.text[start : entity.start]
+            )
+            if i in self.absent and not is_disease:
+                if not said_of_patient:
+                    self.absent.discard(i)
+            else:
+                self.absent.add(i)
+
+    def _read_removed(self) -> None:
+        not_in = self.data["removed"]["not_in"]
+        for i in self._forward("removed") | self._backward("removed"):
+            entity = self.entities[i]
+            reduced = re.match(r"[^，。；、]{0,3}[为至半]|\s*\d", self.text[entity.end :][:8])
+            if self._before(i, "removed.reduced") and reduced:
+                continue
+            if entity.label in ("HERB", "PROCEDURE") or self.ids[i] not in not_in:
+                self.absent.add(i)
+
+    def _read_family(self) -> None:
+        labels = set(self.data["family"]["labels"])
+        self.family = self._backward("family")
+        for i, entity in enumerate(self.entities):
+            if entity.label not in labels:
+                continue
+            if self.priors[i].get("experiencer") == "family":
+                self.family.add(i)
+                continue
+            start, _ = self.scopes.clause(entity.start, SENTENCE_END)
+            start = max(start, entity.start - 24)
+            if self._is_of_kin(start, entity.start):
+                self.family.add(i)
+        # 母亲患糖尿病、高血压: the list goes on.
+        for i in range(1, len(self.entities)):
+            gap = self.text[self.entities[i - 1].end : self.entities[i].start]
+            joined = self.p["list_joins"].fullmatch(gap.strip("”“ "))
+            same = self.entities[i].label == self.entities[i - 1].label
+            if i - 1 in self.family and joined and same:
+                self.family.add(i)
+
+    def _is_of_kin(self, start: int, end: int) -> bool:
+        part = self.text[start:end]
+        last = None
+        for m in self.p["family.kin"].finditer(part):
+            last = m
+        if last is None or self.p["family.not_kin"].search(part, max(last.start() - 1, 0)):
+            return False
+        rest = part[last.end() :]
+        if re.search("患者|患儿|本人|自[觉诉]|既往|代诉", rest):
+            return False
+        if "家" not in last[0] and "否认" in rest:
+            return False
+        return rest.strip() == "" or bool(self.p["family.says"].search(rest)) or "家" in last[0]
+
+    def _read_future(self) -> None:
+        rules = self.data["future"]
+        planned = set(rules["sections"])
+        self.future |= self._forward("future") | self._backward("future")
+        for i in list(self.future):
+            history = self.ids[i] in ("past_history", "present_illness", "current_symptoms")
+            near = self.text[max(self.entities[i].start - 16, 0) : self.entities[i].start]
+            if i in self.absent or (history and not re.search("拟|择期|必要时|建议", near)):
+                self.future.discard(i)
+        labels = set(rules["labels"])
+        no_commas = re.compile("(?!)")
+        times = []
+        for i, entity in enumerate(self.entities):
+            if entity.label != "TIME" or self.ids[i] in ("present_illness", "past_history"):
+                continue
+            if self.text[: entity.start].rstrip(" \u3000")[-1:] in ("", "\n", "（", "("):
+                continue  # 2周后再诊: the heading of a later visit
+            is_later = self.p["future.times"].search(self.text[entity.start : entity.end])
+            m = self.p["future.time_before"].match(self.text, entity.end)
+            if is_later and m and (self.ids[i] in planned or "后" in is_later[0]):
+                times.append(i)
+        for i in times:
+            self.future.add(i)
+            while (
+                i
+                and self.entities[i - 1].label == "TIME"
+                and self.p["list_joins"].fullmatch(
+                    self.text[self.entities[i - 1].end : self.entities[i].start]
+                )
+            ):
+                i -= 1
+                self.future.add(i)
+        for i, _ in self.scopes.before(self.p["future.planned"], labels, no_commas):
+            start, _ = self.scopes.clause(self.entities[i].start)
+            later = any(start <= self.entities[t].start < self.entities[i].start for t in times)
+            if later or (self.entities[i].label == "TEST" and self.ids[i] in planned):
+                self.future.add(i)
+
+    def _read_past(self) -> None:
+        self._read_histories()
+        self._read_treated()
+        self._read_earlier_values()
+        self._read_onset()
+        self.past -= {i for i in self.future if i in self.past}
+
+    def _read_histories(self) -> None:
+        rules = self.data["past"]
+        history = set(rules["labels"])
+        for i, entity in enumerate(self.entities):
+            if self.priors[i].get("temporality") != "past" or i in self.family:
+                continue
+            if self.ids[i] == "allergy_history":
+                labels = set(rules["allergy_labels"])
+            elif self.ids[i] == "past_history":
+                labels = history if i in self.absent else history - {"TRIGGER"}
+            else:
+                labels = history - {"TRIGGER", "TCM_DISEASE"}
+            if entity.label in labels:
+                self.past.add(i)
+        outside = ("family_history", "differential_diagnosis", "syndrome_analysis", "advice")
+        told = self.scopes.after(self.p["past.after"], history)
+        self.past |= {i for i in told if self.ids[i] not in outside and i not in self.family}
+        # Who denies a disease or an operation denies having had it.
+        denied = self.scopes.before(
+            self.p["negation.over_commas"], history, self.p["negation.over_commas"]
+        )
+        self.past |= {
+            i for i, _ in denied if self.ids[i] not in outside and i not in self.family
+        } & self.absent
+        for i, entity in enumerate(self.entities):
+            if entity.label in ("WM_DISEASE", "TCM_DISEASE") and self.ids[i] in rules["treated_in"]:
+                clause, _ = self.scopes.clause(entity.start)
+                if i not in self.family and self.p["past.once"].search(
+                    self.text, clause, entity.start
+                ):
+                    self.past.add(i)
+        treated = self.scopes.after(self.p["past.treatment_after"], {"PROCEDURE"})
+        self.past |= {
+            i
+            for i in treated
+            if self.ids[i] in rules["treated_in"] and i not in self.future and i not in self.absent
+        }
+
+    def _read_treated(self) -> None:
+        """What was taken or done before this visit: 曾服X, 外院予X 10mg。"""
+        rules = self.data["past"]
+        labels, places = set(rules["treated_labels"]), set(rules["treated_in"])
+        narrated = {i for section in self._narratives() for i in section}
+        for i, entity in enumerate(self.entities):
+            if entity.label not in labels - {"DOSAGE"} or self.ids[i] not in places:
+                continue
+            if i in self.absent or i in self.future:
+                continue
+            start, _ = self.scopes.clause(entity.start, SENTENCE_END)
+            told = self.scopes.cue_in(self.p["past.treated"], start, entity.start)
+            clause, _ = self.scopes.clause(entity.start)
+            if told is None and i in narrated:
+                told = self.scopes.cue_in(self.p["past.treated_here"], clause, entity.start)
+            if told is None and self.ids[i] == "present_illness":
+                told = self.p["past.treated_after"].match(self.text, entity.end)
+            if told is None or self.scopes.cue_in(self.p["past.current"], clause, entity.start):
+                continue
+            if self.ids[i] == "past_history" and self._dosage_follows(i):
+                continue
+            self.past.add(i)
+        for i, entity in enumerate(self.entities):
+            if entity.label in ("DOSAGE", "FREQUENCY") and i and i - 1 in self.past:
+                gap = self.text[self.entities[i - 1].end : entity.start]
+                if self.entities[i - 1].label in labels and gap.strip(" （(、") == "":
+                    self.past.add(i)
+
+    def _dosage_follows(self, i: int) -> bool:
+        following = self.entities[i + 1 : i + 2]
+        return bool(following) and following[0].label == "DOSAGE"
+
+    def _read_earlier_values(self) -> None:
+        """由8分降至3分, 21→46, 初诊310分, 改X汤为Y汤."""
+        labels = set(self.data["past"]["earlier_labels"])
+        for i, entity in enumerate(self.entities):
+            if entity.label not in labels:
+                continue
+            changes = self.p["past.to"].match(self.text, entity.end)
+            if changes and (self._before(i, "past.from") or changes[0].endswith("→")):
+                self.past.add(i)
+                continue
+            start, _ = self.scopes.clause(entity.start)
+            at = max(start, entity.start - _NEAR)
+            if self.scopes.cue_in(self.p["past.earlier"], at, entity.start):
+                self.past.add(i)
+
+    def _read_onset(self) -> None:
+        """In a present illness that ends in a section of its own (刻下), what was found at an
+        onset months or years ago, up to the next time."""
+        labels = set(self.data["past"]["onset_labels"])
+        for inside in self._narratives():
+            times = [i for i in inside if self.entities[i].label == "TIME"]
+            old = [
+                i
+                for i in times
+                if self.p["past.onset"].search(
+                    self.text[self.entities[i].start : self.entities[i].end]
+                )
+            ]
+            if not old or old[-1] == times[-1]:
+                old = [i for i in old if i != times[-1]]
+            for i in old:
+                stop = min((t for t in old + times if t > i), default=inside[-1])
+                for j in range(i + 1, stop):
+                    if self.entities[j].label in labels and j not in self.absent:
+                        self.past.add(j)
+
+    def _narratives(self) -> list[list[int]]:
+        """The entities of each present illness that goes before a section of current symptoms."""
+        pairs = zip(self.sections, self.sections[1:], strict=False)
+        return [
+            [i for i, e in enumerate(self.entities) if s["start"] <= e.start < s["end"]]
+            for s, following in pairs
+            if (s["id"], s["kind"], following["id"])
+            == ("present_illness", "header", "current_symptoms")
+        ]
