@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import srsly
 from spacy.language import Language
@@ -11,11 +12,15 @@ from spacy.training import Example
 from spacy.util import SimpleFrozenList, from_bytes, from_disk, to_bytes, to_disk
 
 from spacy_tcm.errors import Errors, ModelError
-from spacy_tcm.extensions import install_extensions
+from spacy_tcm.extensions import install_extensions, note_provenance
+from spacy_tcm.fields.definitions import merge, own_definitions, read_file
+from spacy_tcm.fields.document import is_told, make_scene, read_fields
 from spacy_tcm.fields.photo import join_photo
+from spacy_tcm.fields.pulse import PulseGrammar
+from spacy_tcm.fields.scene import Cues
 from spacy_tcm.fields.tongue import TongueGrammar
 
-TONGUE_FILE = "tongue.json"
+TONGUE_FILE, PULSE_FILE, FIELDS_FILE = "tongue.json", "pulse.json", "fields.json"
 
 
 @Language.factory(
@@ -32,10 +37,15 @@ def make_tcm_fields(nlp: Language, name: str, conflict_below: float) -> "TCMFiel
 class TCMFields(Pipe):
     """Reads ``doc.ents`` and ``doc._.tongue``; writes ``doc._.fields`` and ``doc._.conflicts``.
 
-    So far the fields of the tongue: 舌象.舌色, 舌象.舌形, 舌象.苔色, 舌象.苔质.
+    The fields are those of ``resources/fields.json`` and of the user. One that the text does not
+    mention has no entry: it is never "no". Of several visits, the one that the note is of counts.
 
-    ``doc._.fields``: field id -> ``{"value": [...], "evidence", "start", "end", "source"}``, the
-    evidence a piece of the text with its offsets in characters. source is "text"; "both", if the
+    ``doc._.fields``: field id -> ``{"value", "evidence", "start", "end", "source", "raw", "fuzzy",
+    "rule", "confidence"}``, and where there are any ``unit``, ``candidates``, ``modifier``,
+    ``mixed``, ``exclusive`` (an end of a range is not included), ``bins`` and ``parts`` (of the
+    pulse). The
+    evidence is a piece of the text with its offsets in characters; confidence is an order of how
+    sure a value is, no probability. Of the tongue, source is "text"; "both", if the
     photo agrees; or "image", if only the photo tells. Then evidence, start and end are None, and
     there is its ``probability`` (of the least sure value, if several), and ``candidates``, if what
     the photo shows may be one of several values. What it shows beyond a text that mentions the
@@ -58,16 +68,26 @@ class TCMFields(Pipe):
         self.name = name
         self.conflict_below = conflict_below
         self.tongue = TongueGrammar.from_path()
+        self.pulse = PulseGrammar.from_path()
+        self._set_fields(own_definitions())
 
     def __call__(self, doc: Doc) -> Doc:
-        spans = [(ent.start_char, ent.text) for ent in doc.ents if ent.label_ == "TONGUE"]
         photo = doc._.tongue
-        doc._.fields, doc._.conflicts = join_photo(
+        scene = make_scene(doc, self.cues)
+        tongue = [ent for ent in doc.ents if ent.label_ == "TONGUE" and is_told(ent)]
+        visits = [scene.place(ent.start_char).visit for ent in tongue]
+        if scene.has_full_visit and scene.current in visits:
+            pairs = zip(tongue, visits, strict=True)
+            tongue = [ent for ent, visit in pairs if visit == scene.current]
+        of_tongue, doc._.conflicts = join_photo(
             self.tongue,
-            self.tongue.read(spans, doc.text),
+            self.tongue.read([(ent.start_char, ent.text) for ent in tongue], doc.text),
             photo["attributes"] if photo["status"] == "ok" else {},
             self.conflict_below,
         )
+        doc._.fields = read_fields(doc, scene, self.fields["fields"], of_tongue, self.pulse)
+        for part in ("fields", "conflicts"):
+            note_provenance(doc, part, self.name)
         return doc
 
     def initialize(
@@ -75,34 +95,72 @@ class TCMFields(Pipe):
         get_examples: Callable[[], Iterable[Example]] | None = None,
         *,
         nlp: Language | None = None,
+        fields: str | Path | None = None,
         tongue: str | Path | None = None,
+        pulse: str | Path | None = None,
     ) -> None:
-        """tongue: the file of a grammar of your own, instead of ``resources/tongue.json``. It is
-        stored in the pipeline. RAISES ModelError: it cannot be used."""
+        """The files are stored in the pipeline.
+
+        fields: definitions of your own, JSON or YAML, added to ``resources/fields.json``; one of
+            the same id replaces ours key by key.
+        tongue, pulse: grammars of your own, instead of ``tongue.json`` and ``pulse.json`` there.
+        RAISES ModelError: one cannot be used.
+        """
         self.tongue = TongueGrammar.from_path(tongue)
+        self.pulse = PulseGrammar.from_path(pulse)
+        own = own_definitions()
+        self._set_fields(own if fields is None else merge(own, read_file(fields), str(fields)))
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """The grammar; the settings are in the pipeline's config."""
-        to_disk(path, {TONGUE_FILE: lambda p: srsly.write_json(p, self.tongue.data)}, exclude)
+        """Grammars and definitions; the settings are in the pipeline's config."""
+        writers = {
+            TONGUE_FILE: lambda p: srsly.write_json(p, self.tongue.data),
+            PULSE_FILE: lambda p: srsly.write_json(p, self.pulse.data),
+            FIELDS_FILE: lambda p: srsly.write_json(p, self.fields),
+        }
+        to_disk(path, writers, exclude)
 
     def from_disk(
         self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> "TCMFields":
-        """RAISES ModelError: the grammar there cannot be used."""
-        from_disk(
-            path, {TONGUE_FILE: lambda p: self._set_tongue(TongueGrammar.from_path(p))}, exclude
-        )
+        """A file that an older pipeline lacks is the package's own. RAISES ModelError: one that is
+        there cannot be used."""
+
+        def read_pulse(file: Path) -> None:
+            if file.exists():
+                self.pulse = PulseGrammar.from_path(file)
+
+        def read_definitions(file: Path) -> None:
+            if file.exists():
+                self._set_fields(read_file(file), str(file))
+
+        readers = {
+            TONGUE_FILE: lambda p: setattr(self, "tongue", TongueGrammar.from_path(p)),
+            PULSE_FILE: read_pulse,
+            FIELDS_FILE: read_definitions,
+        }
+        from_disk(path, readers, exclude)
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        return to_bytes({"tongue": lambda: srsly.json_dumps(self.tongue.data)}, exclude)
+        parts = {
+            "tongue": lambda: srsly.json_dumps(self.tongue.data),
+            "pulse": lambda: srsly.json_dumps(self.pulse.data),
+            "fields": lambda: srsly.json_dumps(self.fields),
+        }
+        return to_bytes(parts, exclude)
 
     def from_bytes(
         self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> "TCMFields":
-        setters = {"tongue": lambda b: self._set_tongue(TongueGrammar(srsly.json_loads(b)))}
+        setters = {
+            "tongue": lambda b: setattr(self, "tongue", TongueGrammar(srsly.json_loads(b))),
+            "pulse": lambda b: setattr(self, "pulse", PulseGrammar(srsly.json_loads(b))),
+            "fields": lambda b: self._set_fields(srsly.json_loads(b)),
+        }
         from_bytes(data, setters, exclude)
         return self
 
-    def _set_tongue(self, grammar: TongueGrammar) -> None:
-        self.tongue = grammar
+    def _set_fields(self, definitions: dict[str, Any], source: str = "the definitions") -> None:
+        self.fields = merge(definitions, {"fields": []}, source)
+        self.cues = Cues(self.fields["cues"])

@@ -55,7 +55,11 @@ def run(nlp, *entities, **attributes):
 
 def test_text_alone(nlp):
     doc = nlp(make_doc(nlp, ["舌淡红", "苔薄白"]))
-    assert doc._.fields == {
+    found = {
+        field: {key: x[key] for key in ("value", "evidence", "start", "end", "source")}
+        for field, x in doc._.fields.items()
+    }
+    assert found == {
         COLOUR: {"value": ["淡红"], "evidence": "舌淡红", "start": 2, "end": 5, "source": "text"},
         COATING: {"value": ["白"], "evidence": "苔薄白", "start": 6, "end": 9, "source": "text"},
         QUALITY: {"value": ["薄"], "evidence": "苔薄白", "start": 6, "end": 9, "source": "text"},
@@ -332,3 +336,143 @@ def test_record(nlp):
     assert record["fields"][COLOUR]["evidence"] == "舌淡"
     assert record["conflicts"][0]["image"] == "红"
     assert json.loads(json.dumps(record)) == record
+
+
+def read(text, *entities, nlp=None):
+    """The fields of a text, with entities given as (surface, label)."""
+    nlp = nlp or spacy.blank("tcm")
+    pipe = nlp.get_pipe("tcm_fields") if nlp.has_pipe("tcm_fields") else nlp.add_pipe("tcm_fields")
+    doc, at, spans = nlp.make_doc(text), 0, []
+    for surface, label in entities:
+        start = text.index(surface, at)
+        at = start + len(surface)
+        spans.append(doc.char_span(start, at, label=label))
+    doc.set_ents(spans)
+    return pipe(doc)._.fields
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("便血3天，色鲜红，量多。", "肛肠科.刻下便血颜色", "鲜红"),
+        ("便血3天，色鲜红，量多。", "肛肠科.便血量", "多"),
+        ("便血，血色由鲜红转淡红。", "肛肠科.刻下便血颜色", "淡红"),
+        ("痔病，便后肛内肿物脱出，可自行回纳。", "肛肠科.刻下便后肛内肿物是否脱出", True),
+        ("便后无肛内肿物脱出。", "肛肠科.刻下便后肛内肿物是否脱出", False),
+        ("腰痛，VAS 6分。", "骨科.患处VAS评分", 6),
+        ("疼痛VAS 6/10。", "骨科.患处VAS评分", 6),
+        ("腰痛，ＶＡＳ评分：６分。", "骨科.患处VAS评分", 6),
+        ("腕周径：健侧145mm，患侧16.2cm。", "骨科.健侧腕关节周径", 14.5),
+        ("腕周径：健侧145mm，患侧16.2cm。", "骨科.患侧腕关节周径", 16.2),
+        ("咳嗽，痰黄白相间。", "呼吸内科.痰色", ["黄", "白"]),
+        ("咳痰，由白转黄。", "呼吸内科.痰色", ["黄"]),
+        ("恶寒，无发热、咳嗽。", "呼吸内科.有无发热", False),
+        ("发热(-)，咳嗽。", "呼吸内科.有无发热", False),
+        ("身热，汗出。", "呼吸内科.有无发热", True),
+        ("腹泻，5~8次/日。", "消化内科.刻下腹泻频次", [5, 8]),
+        ("腹泻，日三四次。", "消化内科.刻下腹泻频次", [3, 4]),
+        ("腹泻，每日十余次。", "消化内科.刻下腹泻频次", [10, None]),
+        ("腹泻，每日<4次。", "消化内科.刻下腹泻频次", [None, 4]),
+        ("腹泻，无黏液脓血便。", "消化内科.刻下有无黏液脓血便", "无"),
+        ("T36.4℃，BP 120/80mmHg。", "一般.体温", 36.4),
+        ("T36.4℃，BP 120/80mmHg。", "一般.舒张压", 80),
+        ("主诉：腹痛3月余。", "一般.病程", 3),
+    ],
+)
+def test_values_of_words_alone(text, field, value):
+    """Where no entity was found, the words are still read."""
+    assert read(text)[field]["value"] == value
+
+
+@pytest.mark.parametrize("field", ["消化内科.刻下有无黏液脓血便", "呼吸内科.有无发热"])
+def test_not_mentioned_is_never_no(field):
+    assert field not in read("腹泻3天，口干。")
+
+
+def test_how_vague_a_value_is_is_said():
+    ids = ("消化内科.刻下腹泻频次", "舌象.舌色", "呼吸内科.痰色")
+    few = read("腹泻，每日<4次。")[ids[0]]
+    assert (few["exclusive"], few["bins"], few["unit"]) == (True, ["<4次"], "次/日")
+    assert read("腹泻，5~8次/日。")[ids[0]]["bins"] == ["4~6次", ">6次"]
+    assert ids[0] not in read("腹泻，每日数次。")
+    tongue = read("舌淡红偏暗", ("舌淡红偏暗", "TONGUE"))[ids[1]]
+    assert (tongue["value"], tongue["candidates"]) == (["淡红"], ["淡红", "暗红"])
+    assert (tongue["fuzzy"], tongue["modifier"], tongue["confidence"]) == (True, "偏暗", 0.8)
+    assert read("痰黄白相间。")[ids[2]]["mixed"] is True
+
+
+def test_past_history_and_prescriptions_give_no_value():
+    fields = read("主诉：头痛2天。\n既往史：曾发热，血压最高180/110mmHg。\n查体：BP 130/80mmHg。")
+    assert fields["一般.收缩压"]["value"] == 130
+    assert "呼吸内科.有无发热" not in fields
+
+
+OWN = """
+fields:
+  - id: 心内科.夜间憋醒
+    type: bool
+    targets: [夜间憋醒]
+  - id: 心内科.心悸性质
+    type: enum
+    values: [阵发, 持续]
+    targets: [心悸]
+    wordings: {阵发: [阵发, 时作], 持续: [持续]}
+  - id: 心内科.心率
+    type: int
+    unit: 次/分
+    targets: [心率, HR]
+    lo: 20
+    hi: 300
+  - id: 骨科.患处VAS评分
+    targets: [痛分]
+"""
+
+
+def test_fields_of_ones_own(tmp_path):
+    (tmp_path / "own.yaml").write_text(OWN, "utf8")
+    nlp = spacy.blank("tcm")
+    nlp.add_pipe("tcm_fields").initialize(fields=tmp_path / "own.yaml")
+    text = "心悸时作，夜间憋醒，痛分5分，心率98次/分。"
+    values = {field: x["value"] for field, x in read(text, nlp=nlp).items()}
+    assert values == {
+        "心内科.夜间憋醒": True,
+        "心内科.心悸性质": "阵发",
+        "心内科.心率": 98,
+        "骨科.患处VAS评分": 5,
+    }
+    again = spacy.blank("tcm")
+    again.add_pipe("tcm_fields").from_bytes(nlp.get_pipe("tcm_fields").to_bytes())
+    assert read(text, nlp=again) == read(text, nlp=nlp)
+    nlp.to_disk(tmp_path / "saved")
+    assert read(text, nlp=spacy.load(tmp_path / "saved")) == read(text, nlp=nlp)
+
+
+@pytest.mark.parametrize(
+    ("field", "cause"),
+    [
+        ("{type: bool}", "E610.*no 'id'"),
+        ("{id: x, type: colour}", "E611.*'x'.*type must be one of"),
+        ("{id: x, type: enum, targets: [a]}", "E611.*'values' is missing"),
+        ("{id: x, type: bool}", "E611.*needs 'targets'"),
+        ("{id: x, type: bool, patterns: ['(']}", "E611.*no regular expression"),
+        ("{id: x, type: bool, targets: [a], colour: 1}", "E611.*unknown keys colour"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(tmp_path, field, cause):
+    path = tmp_path / "own.yaml"
+    path.write_text(f"fields: [{field}]", "utf8")
+    with pytest.raises(ModelError, match=cause):
+        TCMFields().initialize(fields=path)
+
+
+def test_definitions_are_those_of_the_assets():
+    from pathlib import Path
+
+    from spacy_tcm.fields.definitions import own_definitions, schema
+
+    assets = json.loads((Path(__file__).parents[2] / "assets/fields.json").read_text("utf8"))
+    keys = ("id", "type", "values")
+    ours = schema(own_definitions()["fields"])
+    assert [[x.get(k) for k in keys] for x in ours] == [
+        [x.get(k) for k in keys] for x in assets["fields"]
+    ]
