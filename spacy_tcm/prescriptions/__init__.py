@@ -1,0 +1,1 @@
+"""Prescriptions: their grammar, and what a pharmacist is told of them."""
