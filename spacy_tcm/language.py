@@ -160,12 +160,16 @@ class TraditionalChineseMedicine(Language):
         self, batcher: Batcher, docs: list[Doc], pipe: Callable[..., Iterator[Doc]]
     ) -> list[Doc]:
         done: dict[int, Doc] = {}
-        number = {id(doc): i for i, doc in enumerate(docs)}
+        contexts = [doc._context for doc in docs]
 
         def work(items: list[int]) -> None:
+            for i in items:
+                docs[i]._context = i  # of a Doc that comes out as another one, this stays
             for doc in pipe([docs[i] for i in items], batch_size=len(items)):
                 _drop_features(doc)
-                done[number[id(doc)]] = doc
+                number = doc._context
+                doc._context = contexts[number]
+                done[number] = doc
 
         lengths = [len(doc.text) for doc in docs]
         with _raising_overflow(self):

@@ -51,6 +51,13 @@ def check_output_folder(path: Path) -> None:
     _check_permission(nearest)
 
 
+def check_apart(input_path: Path, out: Path) -> None:
+    """RAISES RecordError: what is read and what is written would mix."""
+    source, target = input_path.resolve(), out.resolve()
+    if source == target or source in target.parents or target in source.parents:
+        raise RecordError(Errors.E505.format(out=out, path=input_path))
+
+
 def check_output_file(path: Path) -> None:
     """RAISES RecordError: no file can be written at ``path``. Changes nothing."""
     if path.is_dir():

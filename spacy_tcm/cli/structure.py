@@ -8,7 +8,7 @@ from spacy.language import Language
 from tqdm import tqdm
 
 from spacy_tcm.batching import Counters
-from spacy_tcm.cli._common import limit_threads, load_pipeline
+from spacy_tcm.cli._common import check_apart, limit_threads, load_pipeline
 from spacy_tcm.errors import Errors, ModelError, RecordError, TCMError
 from spacy_tcm.language import TraditionalChineseMedicine, set_memory_budget
 
@@ -130,9 +130,8 @@ def _check_folders(input_path: Path, images: Path | None, out: Path) -> None:
     """RAISES RecordError: the image folder is missing, or what is read and written mix."""
     if images is not None and not images.is_dir():
         raise RecordError(Errors.E503.format(path=images))
-    source, target = input_path.resolve(), out.resolve()
-    if source == target or source in target.parents or target in source.parents:
-        raise RecordError(Errors.E505.format(out=out, path=input_path))
+    check_apart(input_path, out)
+    target = out.resolve()
     if images is not None and target in (images.resolve(), *images.resolve().parents):
         raise RecordError(Errors.E507.format(images=images, out=out))
 

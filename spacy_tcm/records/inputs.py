@@ -29,6 +29,7 @@ class InputOptions:
     images: the folder that holds the photos, or None to use none.
     text_field, id_field, image_field: JSON keys or CSV columns.
     per_line: in .txt files every line is a record, instead of the whole file.
+    patient_field: the JSON key or CSV column that tells whose record it is; need not be there.
     """
 
     images: Path | None = None
@@ -36,6 +37,7 @@ class InputOptions:
     id_field: str = "id"
     image_field: str = "image"
     per_line: bool = False
+    patient_field: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class InputRecord:
     photo: the same as an absolute path inside the image folder; the file need not exist.
     bad_path: a photo was named by something that is no path inside the image folder.
     warnings: what the user should know although the record is fine.
+    patient: whose record it is, if it says so.
     """
 
     id: str
@@ -56,6 +59,7 @@ class InputRecord:
     photo: str | None = None
     bad_path: bool = False
     warnings: tuple[str, ...] = ()
+    patient: str | None = None
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,11 @@ def _from_fields(
         message = Errors.E512.format(field=options.text_field, kind=_in_words(text))
         return BadInput(record_id, source, message)
     image = row.get(options.image_field)
-    return _make_record(record_id, source, text, None if image == "" else image, options)
+    found = _make_record(record_id, source, text, None if image == "" else image, options)
+    patient = row.get(options.patient_field) if options.patient_field else None
+    if patient in (None, "") or not isinstance(found, InputRecord):
+        return found
+    return replace(found, patient=str(patient))
 
 
 def _make_record(
