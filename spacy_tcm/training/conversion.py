@@ -2,16 +2,50 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import spacy
 from spacy.tokens import DocBin
 
 from spacy_tcm.errors import Errors, RecordError
+from spacy_tcm.records.exports.annotations import read_brat, read_doccano, read_label_studio
 from spacy_tcm.tags import LABELS
 from spacy_tcm.training.corpus import annotate
 from spacy_tcm.training.reading import MISALIGNED_KEY, Paths, record_files, scan_records
 from spacy_tcm.training.validation import Record, find_field_problems, read_field_definitions
+
+# What reads the exports of annotation tools.
+TOOLS: dict[str, Callable[[Path], Iterator[Record]]] = {
+    "brat": read_brat,
+    "doccano": read_doccano,
+    "label-studio": read_label_studio,
+}
+
+
+def convert_annotations(tool: str) -> Callable[..., dict[Path, list[Record]]]:
+    """A `convert_records` for what an annotation tool has exported: one of TOOLS."""
+
+    def convert(inputs: Sequence[Path], *args: Any, **kwargs: Any) -> dict[Path, list[Record]]:
+        with TemporaryDirectory() as folder:
+            files = [Path(folder) / f"{path.stem}.jsonl" for path in inputs]
+            for path, file in zip(inputs, files, strict=True):
+                if not path.exists():
+                    raise RecordError(Errors.E301.format(path=path))
+                if file.exists():
+                    raise RecordError(Errors.E344.format(path=f"{path.stem}.jsonl"))
+                write_jsonl(file, list(TOOLS[tool](path)))
+            try:
+                return convert_records(files, *args, **kwargs)
+            except RecordError as error:
+                message = str(error)
+                for path, file in zip(inputs, files, strict=True):
+                    message = message.replace(str(file), str(path))
+                raise RecordError(message) from None
+
+    return convert
 
 
 def convert_records(

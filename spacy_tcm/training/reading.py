@@ -224,6 +224,8 @@ def doc_to_record(doc: Doc, default_id: str) -> Record:
         record["labels"] = list(doc._.annotated_labels)  # DocBin turns lists into tuples
     if doc._.tongue_labels is not None:
         record["tongue"] = doc._.tongue_labels
+    if doc._.syndrome_labels is not None:
+        record["meta"] = {"syndrome": list(doc._.syndrome_labels)}
     return record
 
 
@@ -233,3 +235,13 @@ def describe_on_doc(doc: Doc, record: Record) -> None:
     doc._.tongue_image = record.get("image")
     doc._.annotated_labels = record.get("labels")
     doc._.tongue_labels = record.get("tongue")
+    doc._.syndrome_labels = _syndromes(record)
+
+
+def _syndromes(record: Record) -> list[str] | None:
+    """``meta.syndrome``, if it is a list of names; None if the record tells no pattern."""
+    meta = record.get("meta")
+    names = meta.get("syndrome") if isinstance(meta, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return names or None
