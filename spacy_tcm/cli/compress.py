@@ -24,7 +24,8 @@ def compress(
     budget: Annotated[
         str,
         typer.Option(
-            help="Bytes that the nets may take while they run: 256MB, or 60% of what they take now."
+            help="What the nets may take while they run: 256MB as a process takes them, or 60% of "
+            "the bytes of their tensors now."
         ),
     ],
     text_budget: Annotated[
@@ -96,10 +97,12 @@ def compress(
         typer.echo(
             table(rows, header=("unit", "whole", "kept", ""), divider=True, aligns=("l", *"rrr"))
         )
-        peak = found["peak"]
+        peak, process = found["peak"], found["process"]
+        of = "process" if found["budget_of"] == "process" else "tensors"
         typer.echo(
-            f"{name}: {_mb(peak['before'])} before, {_mb(peak['measured'])} after, of "
-            f"{_mb(found['budget'])}; chosen by: {found['method']}."
+            f"{name}: tensors {_mb(peak['before'])} before, {_mb(peak['measured'])} after; process "
+            f"{_mb(process['before'])} before, {_mb(process['predicted'])} after. Budget of the "
+            f"{of}: {_mb(found['budget'])}; chosen by: {found['method']}."
         )
     for stage, scores in report["scores"].items():
         if scores is not None:

@@ -14,6 +14,13 @@ class Format(str, Enum):
     spacy = "spacy"
 
 
+class Source(str, Enum):
+    records = "records"
+    brat = "brat"
+    doccano = "doccano"
+    label_studio = "label-studio"
+
+
 @exits_cleanly
 def convert(
     inputs: Annotated[
@@ -31,15 +38,20 @@ def convert(
         Path | None, typer.Option(help="JSON of other label names -> ours, or null to drop them.")
     ] = None,
     format: Annotated[Format, typer.Option(help="What to write.")] = Format.jsonl,
+    source: Annotated[
+        Source, typer.Option(help="What wrote the input: our own records, or an annotation tool.")
+    ] = Source.records,
 ) -> None:
     """Verify annotated records and write them as JSON lines or .spacy.
 
     One file per input file, or per part of a split. If anything is wrong, nothing is written.
+    With --source brat, an input is a folder of .txt and .ann files.
     """
-    from spacy_tcm.training.conversion import convert_records
+    from spacy_tcm.training.conversion import convert_annotations, convert_records
 
     check_output_folder(out)
-    written = convert_records(
+    convert = convert_records if source is Source.records else convert_annotations(source.value)
+    written = convert(
         inputs, out, split=split, fields=fields, label_map=label_map, docbin=format is Format.spacy
     )
     for path, records in written.items():

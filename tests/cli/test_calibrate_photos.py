@@ -1,7 +1,5 @@
 """`calibrate` with a table of labelled photos: pipeline, heads, and clear errors."""
 
-from pathlib import Path
-
 import pytest
 import spacy
 from PIL import Image
@@ -12,12 +10,9 @@ from spacy_tcm.images.render import random_attributes, render_tongue
 from spacy_tcm.models.tongue import read_heads
 from spacy_tcm.training.tongue.photos import create_photo_corpus
 
-MODEL = {
-    "@architectures": "spacy_tcm.TongueEfficientNet.v1",
-    "image_size": 32,
-    "width": 8,
-    "weights": str(Path(__file__).parents[2] / "assets" / "tongue" / "trunk.safetensors"),
-}
+from ..tongues import EFFICIENTNET
+
+MODEL = {**EFFICIENTNET, "image_size": 32, "segmenter": None}
 
 
 @pytest.fixture(scope="module")

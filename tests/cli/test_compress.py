@@ -13,6 +13,7 @@ from spacy.util import load_config
 from typer.testing import CliRunner
 
 from spacy_tcm.cli.app import app
+from spacy_tcm.compress.memory import ByteModel, Calibration
 from spacy_tcm.compress.tasks import TextTask, TongueTask
 from spacy_tcm.compress.units import prunable
 from spacy_tcm.images.render import random_attributes, render_tongue
@@ -67,6 +68,7 @@ def test_both_parts_under_one_budget(folder, tmp_path):
     found = report["budgets"]["tongue+text"]
     assert found["peak"]["measured"] == found["peak"]["predicted"] <= found["budget"]
     assert found["peak"]["measured"] < found["peak"]["before"]
+    assert found["budget_of"] == "peak"
     assert any(unit["kept"] < unit["width"] for unit in found["units"])
     assert {unit["name"].split(".")[0] for unit in found["units"]} == {"tongue", "text"}
     assert set(found["dynamic"]) == {"tongue", "text"}
@@ -107,6 +109,31 @@ def test_one_part_by_importance_in_int8(folder, tmp_path):
     assert "No search was asked for" in (tmp_path / "report.md").read_text("utf8")
     assert any(graph["quantised"] for graph in report["int8"])
     assert spacy.load(tmp_path / "model")(TEXTS[0]).has_annotation("ENT_IOB")
+
+
+def test_a_size_is_what_a_process_takes(folder, tmp_path):
+    """Tensors of so small a net are far below what torch takes to run it."""
+    net = TextTask(spacy.load(folder / "model"), TEXTS).net
+    line = Calibration.read(net)
+    model = ByteModel.of(net, batch=2, size=32)
+    least, whole = ([w if w < 16 else n for w in model.widths] for n in (16, 64))
+    budget = (line.apply(model.peak(least)) + line.apply(model.peak(whole))) // 2
+    options = ("--parts", "text", "--method", "l1", "--no-int8")
+    result = run(folder, tmp_path / "out", "--budget", f"{budget}B", *options)
+    assert result.exit_code == 0, repr(result.exception)
+    found = json.loads((tmp_path / "out" / "report.json").read_text("utf8"))["budgets"]["text"]
+    assert found["budget_of"] == "process"
+    kept = [unit["kept"] for unit in found["units"]]
+    assert found["process"]["predicted"] == line.apply(model.peak(kept)) <= budget
+    assert found["process"]["before"] == line.apply(model.peak(whole)) > budget
+    assert found["peak"]["measured"] == model.peak(kept) < found["process"]["predicted"]
+    text = (tmp_path / "out" / "report.md").read_text("utf8")
+    assert f"| peak of a process | {found['process']['before'] / 1e6:.2f} MB |" in text
+    assert f"Budget of the process: {budget / 1e6:.2f} MB" in result.output
+    too_small = line.apply(0)
+    result = run(folder, tmp_path / "none", "--budget", f"{too_small}B", *options)
+    assert result.exit_code == 1
+    assert "E491" in result.output
 
 
 def test_budgets_of_their_own(folder, tmp_path):

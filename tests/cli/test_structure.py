@@ -18,6 +18,8 @@ from spacy_tcm.cli.structure import structure
 from spacy_tcm.images.load import load_tongue_image
 from spacy_tcm.images.render import random_attributes, render_tongue
 
+from ..tongues import EFFICIENTNET
+
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 
 app = typer.Typer()
@@ -227,7 +229,6 @@ def test_usage_errors(model, tmp_path, arguments, code):
 
 # What leaves the photo
 
-ASSETS = Path(__file__).parents[2] / "assets" / "tongue"
 PLACE, TAKEN = b"31.2304N-121.4737E", b"2024:05:17 08:30:00"
 
 
@@ -235,16 +236,7 @@ PLACE, TAKEN = b"31.2304N-121.4737E", b"2024:05:17 08:30:00"
 def tongue_model(tmp_path_factory):
     """A tongue encoder that finds the tongue, otherwise untrained."""
     nlp = spacy.blank("tcm")
-    config = {
-        "@architectures": "spacy_tcm.TongueEfficientNet.v1",
-        "image_size": 64,
-        "width": 8,
-        "segmenter": {
-            "@architectures": "spacy_tcm.TongueSegmenter.v1",
-            "weights": str(ASSETS / "segmenter.safetensors"),
-            "image_size": 96,
-        },
-    }
+    config = {**EFFICIENTNET, "weights": None}
     encoder = nlp.add_pipe("tongue_encoder", config={"model": config, "abstain_below": 0.0})
     attributes = {"body_color": ["light", "dark"], "tooth_marks": ["light", "severe"]}
     example = Example(nlp.make_doc(""), nlp.make_doc(""))

@@ -108,7 +108,7 @@ def test_entries_are_complete_and_in_order(nlp, photo):
     assert first["tongue"]["attributes"]["body_color"]["value"] == "regular"
     assert first["warnings"] == []
     assert second == {
-        "schema_version": "0.2",
+        "schema_version": "1.0",
         "id": None,
         "source": "a.jsonl:2",
         "status": "error",
