@@ -224,6 +224,41 @@ def byte_model(data: dict[str, Any]) -> str:
     )
 
 
+def dbp(data: dict[str, Any]) -> str:
+    """What dynamic batch pruning saves; peaks are of whole processes."""
+    rows, notes = [], []
+    for name, found in data.items():
+        whole = found["rows"]["without"].get("peak_bytes")
+        n = found["records"]
+        for title, row in found["rows"].items():
+            if not row["completed"]:
+                rows.append([name, title, *"–––", f"0 of {n}", "–", "–"])
+                continue
+            peak, batching = row["peak_bytes"], row["batching"]
+            bare = whole is None or title == "without"
+            rows.append(
+                [
+                    name,
+                    title,
+                    megabytes(batching and batching["budget_bytes"]),
+                    megabytes(peak),
+                    percent(None if bare else 1 - peak / whole),
+                    f"{row['completed']} of {n}",
+                    str(row["records_with_equal_entities"]),
+                    f"{row['largest_difference_of_scores']:.1g}",
+                ]
+            )
+        trials = found["trials"]
+        notes.append(
+            f"{name}: {n} records, {found['characters']:,} characters, {found['long_records']} "
+            f"records of more than 5,000. Random budgets and mixes: "
+            f"measured at most the budget {sum(t['within'] for t in trials)} of {len(trials)}, all "
+            f"records done {sum(t['completed'] for t in trials)} of {len(trials)}."
+        )
+    header = ["", "", "budget", "peak", "saved", "completed", "equal entities", "scores differ by"]
+    return "\n\n".join([table(header, rows), *notes])
+
+
 _DEPLOYED: dict[str, Callable[[dict[str, Any]], str]] = {
     "throughput": speed,
     "roofline": roofline,
@@ -291,6 +326,23 @@ def release_int8(data: dict[str, Any]) -> str:
     return table(["graph", "32 bits", "INT8", "layers in INT8", "in 32 bits", "faster"], rows)
 
 
+def heat_maps(data: dict[str, Any]) -> str:
+    rows = [
+        [attribute, name]
+        + [f"{r[m]:.2f}" for m in ("correlation", "overlap", "on_tongue", "fall")]
+        + [percent(r["same_value"], 0)]
+        for attribute, found in data["attributes"].items()
+        for name, r in found.items()
+    ]
+    header = ["attribute", "net", "correlation", "hottest fifth shared", "heat on the tongue"]
+    header += ["fall of the score", "tells the same value"]
+    settings = data["settings"]
+    return (
+        f"{table(header, rows)}\n\n{data['photos']} photos; pruned by {settings['method']}, "
+        f"{settings['steps']} steps of tuning on {data['learned_from']} photos."
+    )
+
+
 BLOCKS = {
     "release-choices": ("release.json", release_choices),
     "release-stages": ("release.json", release_stages),
@@ -306,5 +358,7 @@ BLOCKS = {
     },
     "compression-text": ("compression.json", text_compression),
     "compression-tongue": ("compression.json", tongue_compression),
+    "heat-maps-pruned": ("heat_maps_pruned.json", heat_maps),
     "byte-model": ("byte_model.json", byte_model),
+    "dbp": ("dbp.json", dbp),
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import compression_page
+import structure_page
 from tables import pm, table
 
 HERE = Path(__file__).parent
@@ -22,6 +23,7 @@ PAGES = (
     HERE / "NER.md",
     HERE / "TONGUE.md",
     HERE / "COMPRESSION.md",
+    HERE / "STRUCTURE.md",
     ROOT / "assets" / "encoder" / "README.md",
     ROOT / "assets" / "tongue" / "README.md",
 )
@@ -394,6 +396,7 @@ BLOCKS = {
     "main-job": ("main_job.json", main_job),
     "clean-clone": ("clean_clone.json", clean_clone),
     **compression_page.BLOCKS,
+    **structure_page.BLOCKS,
 }
 
 

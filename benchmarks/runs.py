@@ -41,20 +41,33 @@ def run_missing(
             subprocess.run(command, check=True, env=env)
             result = json.loads(part.read_text(encoding="utf8"))
         with lock:
-            report["runs"][key] = result
-            report["summary"] = summarize(report["runs"])
-            report["system"] = {
-                "python": platform.python_version(),
-                "machine": platform.machine(),
-                "cpus": os.cpu_count(),
-                **{p: version(p) for p in ("spacy-tcm", "spacy", "thinc", "torch", "numpy")},
-            }
-            out.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf8")
+            keep(out, report, key, result, summarize)
         print(f"{key}: {describe(result)}", flush=True)
 
     missing = [key for key in keys if key not in report["runs"]]
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(run, missing))
+
+
+def keep(
+    out: Path,
+    report: dict[str, Any],
+    key: str,
+    result: dict[str, Any],
+    summarize: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    """Into the report, and this into the file; killed while it writes, it leaves that of before."""
+    report["runs"][key] = result
+    report["summary"] = summarize(report["runs"])
+    report["system"] = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        **{p: version(p) for p in ("spacy-tcm", "spacy", "thinc", "torch", "numpy")},
+    }
+    new = out.with_name(f"{out.name}.new")
+    new.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf8")
+    os.replace(new, out)
 
 
 def train_last(config: Any, out: Path, steps: int | None) -> Any:

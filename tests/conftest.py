@@ -3,7 +3,10 @@
 import ipaddress
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 # Before torch and NumPy are imported; the test's own child processes inherit it. Two cores are
 # shared by everything that runs, and forked workers deadlock in libraries that started threads.
@@ -67,6 +70,42 @@ def no_network() -> Iterator[None]:
             patch.setattr(socket.socket, name, guard(getattr(socket.socket, name), host_of_address))
         patch.setattr(socket, "getaddrinfo", guard(socket.getaddrinfo, lambda host, *rest: host))
         yield
+
+
+# The light installation, acted out in the full one: the training packages cannot be found, and the
+# entry points of other packages that need them are not there. `make test-base` tries the real one.
+LIGHT = """
+import sys
+
+hidden = {"captum", "nncf", "safetensors", "scipy", "spacy_transformers", "tokenizers", "torch",
+          "torch_pruning", "torchcrf", "torchvision", "transformers"}
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"{name} is not part of the light installation", name=name)
+
+sys.meta_path.insert(0, Hide())
+import catalogue
+everything = catalogue.Registry._get_entry_points
+catalogue.Registry._get_entry_points = lambda registry: [
+    point for point in everything(registry) if point.value.partition(".")[0] not in hidden
+]
+"""
+
+
+def run_alone(script: str, *args: str) -> str:
+    """The last line that a script prints in a fresh interpreter: this one has imported all."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *args],
+        capture_output=True,
+        text=True,
+        encoding="utf8",
+        timeout=300,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
 
 
 @pytest.fixture(scope="session")

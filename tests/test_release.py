@@ -1,8 +1,6 @@
 """The wheel in models/ is the one its page speaks of, and does its work without torch."""
 
 import hashlib
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -12,27 +10,13 @@ import spacy
 from spacy_tcm.errors import ModelError
 from spacy_tcm.tags import LABELS
 
+from .conftest import LIGHT, run_alone
+
 ROOT = Path(__file__).parents[1]
 (WHEEL,) = (ROOT / "models").glob("tcm_multimodal-*.whl")
 PHOTO = ROOT / "assets" / "examples" / "images" / "example-01.jpg"
 TEXT = "患者便血3天，色鲜红，舌淡红偏暗，苔薄黄腻，脉弦细数。"
-# The light installation, acted out in the full one; `make test-base` tries it in the real one.
 RUN = """
-import sys
-
-hidden = {"torch", "torchvision", "transformers", "tokenizers", "spacy_transformers", "scipy"}
-
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in hidden:
-            raise ModuleNotFoundError(f"{name} is not installed", name=name)
-
-sys.meta_path.insert(0, Hide())
-import catalogue
-everything = catalogue.Registry._get_entry_points
-catalogue.Registry._get_entry_points = lambda registry: [
-    point for point in everything(registry) if point.value.partition(".")[0] not in hidden
-]
 import spacy
 
 nlp = spacy.load(sys.argv[1])
@@ -60,10 +44,7 @@ def test_checksum_and_size():
 
 
 def test_it_works_where_torch_cannot_be_imported(folder):
-    command = [sys.executable, "-W", "ignore", "-c", RUN, str(folder), TEXT, str(PHOTO)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf8")
-    assert done.returncode == 0, done.stderr
-    *found, status = done.stdout.split()
+    *found, status = run_alone(LIGHT + RUN, str(folder), TEXT, str(PHOTO)).split()
     assert {"便血/SYMPTOM", "舌淡红偏暗/TONGUE", "苔薄黄腻/TONGUE", "脉弦细数/PULSE"} <= {*found}
     assert status == "ok"
 

@@ -4,13 +4,14 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spacy_tcm.errors import Errors, RecordError
+from spacy_tcm.records.exports.common import value_text
 from spacy_tcm.records.job import BAD_PATH, RECORDS, SUMMARY, describe_reason
 from spacy_tcm.records.pictures import find_picture, is_rendered
 from spacy_tcm.tags import LABELS_ZH, TONGUE_ZH
@@ -61,6 +62,51 @@ VISIBLE |= {
     for code in (*range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 ZONES_ZH = {"root": "舌根", "centre": "舌中", "tip": "舌尖", "left": "左边", "right": "右边"}
+SECTIONS_ZH = {
+    "general": "一般项目",
+    "chief_complaint": "主诉",
+    "present_illness": "现病史",
+    "current_symptoms": "刻下",
+    "past_history": "既往史",
+    "personal_history": "个人史",
+    "menstrual_history": "经带胎产",
+    "allergy_history": "过敏史",
+    "family_history": "家族史",
+    "four_examinations": "四诊",
+    "tongue_pulse": "舌脉",
+    "physical_examination": "体格检查",
+    "specialist_examination": "专科检查",
+    "auxiliary_examination": "辅助检查",
+    "syndrome_analysis": "辨证分析",
+    "differential_diagnosis": "鉴别诊断",
+    "tcm_diagnosis": "中医诊断",
+    "syndrome": "证候",
+    "wm_diagnosis": "西医诊断",
+    "diagnosis": "诊断",
+    "treatment_principle": "治法",
+    "prescription": "处方",
+    "advice": "医嘱",
+    "follow_up": "复诊",
+    "signature": "签名",
+}
+# What a note says of a finding other than that it is so, now, of the patient.
+QUALIFIERS_ZH = {
+    "absent": "无",
+    "possible": "疑",
+    "past": "既往",
+    "future": "拟",
+    "family": "家族",
+}
+ROUTES_ZH = {
+    "oral": "口服",
+    "topical": "外用",
+    "rectal": "直肠给药",
+    "gargle": "含漱",
+    "nasal": "鼻用",
+    "eye": "眼用",
+    "inhaled": "吸入",
+    "nasogastric": "鼻饲",
+}
 SOURCES_ZH = {"text": "病历", "image": "照片", "both": "病历与照片"}
 STATUS_ZH = {"none": "无照片", "ok": "已使用", "rejected": "未采用", "not_run": "未分析"}
 
@@ -86,6 +132,7 @@ def write_pages(out: Path, per_page: int = PER_PAGE) -> Iterator[Path]:
         lstrip_blocks=True,
         finalize=_visible,
     )
+    environment.filters["qualifiers"] = _qualifiers
     template = environment.get_template("page.html.j2")
     entries = _entries(out)
     for number in range(1, n_pages + 1):
@@ -105,6 +152,9 @@ def write_pages(out: Path, per_page: int = PER_PAGE) -> Iterator[Path]:
             colours=COLOURS,
             status_zh=STATUS_ZH,
             sources_zh=SOURCES_ZH,
+            sections_zh=SECTIONS_ZH,
+            qualifiers_zh=QUALIFIERS_ZH,
+            routes_zh=ROUTES_ZH,
         )
         (out / page_name(number)).write_text(html, encoding="utf-8")
         yield out / page_name(number)
@@ -174,6 +224,7 @@ def _card(entry: dict[str, Any], out: Path) -> dict[str, Any]:
     """An entry with what the template shows beside it."""
     if entry["status"] == "error":
         return entry
+    entry = {"sections": [], "prescriptions": [], "syndrome": None, **entry}
     name = entry.get("photo", entry["image"])
     photo = find_picture(out, name)
     tongue = entry["tongue"]
@@ -183,7 +234,7 @@ def _card(entry: dict[str, Any], out: Path) -> dict[str, Any]:
         attributes.append({**_attribute(attribute, found), "heat_map": heat_map})
     return {
         **entry,
-        "segments": list(segments(entry["text"], entry["entities"])),
+        "segments": list(_with_sections(entry)),
         "photo": _data_uri(photo),
         "rendered": photo is not None and is_rendered(photo),
         "reasons": [
@@ -196,10 +247,42 @@ def _card(entry: dict[str, Any], out: Path) -> dict[str, Any]:
     }
 
 
+def _with_sections(
+    entry: dict[str, Any],
+) -> Iterator[tuple[str, Mapping[str, Any] | None, str | None]]:
+    """The segments, each with the id of the section that begins there, or None."""
+    starts = {section["start"]: section["id"] for section in entry["sections"]}
+    cuts = sorted(starts)
+    position = 0
+    for text, entity in segments(entry["text"], entry["entities"]):
+        end = position + len(text)
+        inside = [c for c in cuts if position < c < end] if entity is None else []
+        edges = [position, *inside, end]
+        for k, (start, stop) in enumerate(pairwise(edges)):
+            begun = [c for c in cuts if start <= c < stop] if entity is not None else [start]
+            name = next((starts[c] for c in begun if c in starts), None)
+            yield text[start - position : stop - position], entity if k == 0 else None, name
+        position = end
+
+
+def _qualifiers(entity: Mapping[str, Any]) -> list[str]:
+    said = [entity.get(key) for key in ("negation", "temporality", "experiencer")]
+    if entity.get("certainty") == "possible" and "possible" not in said:
+        said.append("possible")
+    return [value for value in said if value in QUALIFIERS_ZH]
+
+
 def _typed(field: str, found: dict[str, Any]) -> dict[str, Any]:
     """A typed field with all that the template may show of it."""
-    usual = {"probability": None, "candidates": (), "unmentioned": ()}
-    return {**usual, **found, "id": field, "name": field.rpartition(".")[2]}
+    usual = {"probability": None, "candidates": (), "unmentioned": (), "fuzzy": False}
+    unit = found.get("unit", "")
+    return {
+        **usual,
+        **found,
+        "id": field,
+        "name": field.rpartition(".")[2],
+        "shown": f"{value_text(found['value'])} {unit}".strip(),
+    }
 
 
 def _attribute(name: str, found: dict[str, Any]) -> dict[str, Any]:

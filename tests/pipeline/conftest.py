@@ -6,6 +6,8 @@ import spacy
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
+from ..tongues import RESNET
+
 RECORDS = [
     (
         "患者便血3天，色鲜红，舌淡红，苔薄白。",
@@ -18,14 +20,6 @@ RECORDS = [
 ]
 COLOURS = {"regular": (200, 130, 130), "dark": (120, 30, 50)}
 
-ENCODER = {
-    "@architectures": "spacy_tcm.TongueResNet.v1",
-    "image_size": 32,
-    "stem": 4,
-    "inner": [4, 8],
-    "depths": [1, 1],
-    "width": 8,
-}
 NER = {
     "@architectures": "spacy_tcm.MultimodalCRF.v1",
     "tok2vec": {
@@ -56,7 +50,7 @@ def make_blank(tongue=True):
     nlp = spacy.blank("tcm")
     nlp.tokenizer.add_terms([("便血", "SYMPTOM"), ("口干", "SYMPTOM"), ("弦", "PULSE")])
     if tongue:
-        nlp.add_pipe("tongue_encoder", config={"model": ENCODER})
+        nlp.add_pipe("tongue_encoder", config={"model": RESNET})
     nlp.add_pipe("multimodal_ner", config={"model": NER if tongue else {**NER, "tongue": None}})
     return nlp
 

@@ -1,5 +1,4 @@
 import sys
-from pathlib import Path
 
 import numpy
 import pytest
@@ -16,7 +15,8 @@ from spacy_tcm.images.heat import share_by_zone
 from spacy_tcm.images.render import random_attributes, render_tongue
 from spacy_tcm.models.weights import get_module
 
-from .conftest import ENCODER, entities, gold, make_blank, make_docs, make_examples, photo, train
+from ..tongues import ASSETS, EFFICIENTNET, RESNET
+from .conftest import entities, gold, make_blank, make_docs, make_examples, photo, train
 
 
 def test_describes_what_it_learnt(trained):
@@ -52,7 +52,7 @@ def test_abstains_below_its_threshold(trained):
 def test_alone_in_a_pipeline():
     fix_random_seed(0)
     nlp = spacy.blank("tcm")
-    nlp.add_pipe("tongue_encoder", config={"model": ENCODER})
+    nlp.add_pipe("tongue_encoder", config={"model": RESNET})
     losses = train(nlp, make_examples(nlp), steps=40)
     assert losses["tongue_encoder"] < 0.2
     doc = nlp(make_docs(nlp)[1])
@@ -147,7 +147,7 @@ def test_value_outside_the_vocabulary_names_the_record():
 
 def test_given_attributes_win():
     nlp = spacy.blank("tcm")
-    pipe = nlp.add_pipe("tongue_encoder", config={"model": ENCODER})
+    pipe = nlp.add_pipe("tongue_encoder", config={"model": RESNET})
     pipe.initialize(
         lambda: make_examples(nlp), nlp=nlp, attributes={"body_color": ["dark", "regular"]}
     )
@@ -170,23 +170,10 @@ def test_score_counts_only_known_attributes(trained):
 def test_wrong_image_size_is_an_error():
     nlp = spacy.blank("tcm")
     with pytest.raises(ModelError, match="E404"):
-        nlp.add_pipe("tongue_encoder", config={"model": {**ENCODER, "image_size": 33}})
+        nlp.add_pipe("tongue_encoder", config={"model": {**RESNET, "image_size": 33}})
 
 
-ASSETS = Path(__file__).parents[2] / "assets" / "tongue"
-EFFICIENT = {
-    "@architectures": "spacy_tcm.TongueEfficientNet.v1",
-    "image_size": 64,
-    "width": 8,
-    "weights": str(ASSETS / "trunk.safetensors"),
-    "segmenter": {
-        "@architectures": "spacy_tcm.TongueSegmenter.v1",
-        "weights": str(ASSETS / "segmenter.safetensors"),
-        "image_size": 96,
-    },
-    "dropout": 0.0,
-    "colour_dropout": 0.0,
-}
+EFFICIENT = {**EFFICIENTNET, "dropout": 0.0, "colour_dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +343,7 @@ def test_heat_maps_without_captum_name_the_remedy(trained, monkeypatch):
 
 
 def test_settings_of_pictures_are_saved():
-    config = {"model": ENCODER, "heat_maps": True, "crop_only": True}
+    config = {"model": RESNET, "heat_maps": True, "crop_only": True}
     nlp = spacy.blank("tcm")
     assert nlp.add_pipe("tongue_encoder").cfg["heat_maps"] is False
     pipe = nlp.add_pipe("tongue_encoder", name="other", config=config)
@@ -416,4 +403,4 @@ def test_colours_unlike_those_learned_from_are_abstained_from(trained):
 
 def test_an_impossible_bound_is_refused():
     with pytest.raises(ModelError, match="E465"):
-        spacy.blank("tcm").add_pipe("tongue_encoder", config={"abstain_below": 3, "model": ENCODER})
+        spacy.blank("tcm").add_pipe("tongue_encoder", config={"abstain_below": 3, "model": RESNET})

@@ -94,7 +94,7 @@ def entries(value):
     tongue = {"status": value, "reasons": [value], "attributes": {value: attribute}}
     text = value + "痛"
     entity = {"start": len(value), "end": len(text), "label": value, "text": "痛", "score": 0.5}
-    head = {"schema_version": "0.2", "id": value, "source": value}
+    head = {"schema_version": "1.0", "id": value, "source": value}
     field = {
         **{"value": [value], "evidence": value, "start": 0, "end": 1, "source": "both"},
         "candidates": [value],
