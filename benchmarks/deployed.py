@@ -204,7 +204,10 @@ def throughput(settings: Settings) -> dict[str, Any]:
             for title, (model, python) in pipelines(settings).items():
                 worker = stack.enter_context(Worker(settings, PIPELINE, threads, model, python))
                 for part, photos in parts(settings).items():
-                    rows[f"{title}, {part}"] = lambda w=worker, p=photos: w.ask("round", photos=p)
+                    for what, rules in ((part, False), (f"{part}, to the whole record", True)):
+                        rows[f"{title}, {what}"] = lambda w=worker, p=photos, r=rules: w.ask(
+                            "round", photos=p, rules=r
+                        )
             for title in reference_rows:
                 worker = stack.enter_context(Worker(settings, title, threads))
                 rows[title] = lambda w=worker: w.ask("round")

@@ -41,12 +41,16 @@ class Pipeline:
             docs.append(doc)
         return docs
 
-    def round(self, photos: bool, n_process: int = 1, limit: int | None = None) -> dict[str, Any]:
-        """All records through ``nlp.pipe``, tokenizing included."""
+    def round(
+        self, photos: bool, n_process: int = 1, limit: int | None = None, rules: bool = True
+    ) -> dict[str, Any]:
+        """All records through ``nlp.pipe``, tokenizing included. rules: with what comes after the
+        entities, too."""
         from spacy_tcm.batching import forkable_torch
 
+        after = [] if rules else [name for name in self.nlp.pipe_names if name.startswith("tcm_")]
         start = perf_counter()
-        with forkable_torch(n_process):
+        with forkable_torch(n_process), self.nlp.select_pipes(disable=after):
             docs = list(self.nlp.pipe(self.docs(photos)[:limit], n_process=n_process))
         seconds = perf_counter() - start
         return {

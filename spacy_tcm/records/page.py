@@ -250,8 +250,9 @@ def _card(entry: dict[str, Any], out: Path) -> dict[str, Any]:
 def _with_sections(
     entry: dict[str, Any],
 ) -> Iterator[tuple[str, Mapping[str, Any] | None, str | None]]:
-    """The segments, each with the id of the section that begins there, or None."""
-    starts = {section["start"]: section["id"] for section in entry["sections"]}
+    """The segments, each with the id of the section that begins there, or None: a header that the
+    note has says enough."""
+    starts = {s["start"]: s["id"] for s in entry["sections"] if s["kind"] == "cue"}
     cuts = sorted(starts)
     position = 0
     for text, entity in segments(entry["text"], entry["entities"]):

@@ -15,6 +15,7 @@ from spacy.language import Language
 from spacy_tcm.errors import RecordError
 from spacy_tcm.images.reasons import explain
 from spacy_tcm.images.render import random_attributes, render_tongue, save_rendered
+from spacy_tcm.records import page
 from spacy_tcm.records.inputs import BadInput, InputRecord
 from spacy_tcm.records.job import annotate, write_results
 from spacy_tcm.records.page import (
@@ -402,3 +403,39 @@ def test_fields_say_where_they_come_from_and_conflicts_stand_out(tmp_path):
     assert '<b>裂纹</b> <span class="source s-image">照片 90%</span>' in html
     assert '<b>淡红</b> <span class="source s-text">病历</span>' in html
     assert "轻或无 10%" in html, "no photo that it learned from lacked fissures"
+
+
+def test_sections_without_a_header_are_named_and_no_character_is_lost():
+    text = "咳嗽。舌红，脉数。无发热"
+    entities = [
+        {"start": 3, "end": 5, "label": "TONGUE"},
+        {"start": 10, "end": 12, "label": "SIGN"},
+    ]
+    sections = [
+        {"id": "chief_complaint", "start": 0, "end": 3, "kind": "header"},
+        {"id": "tongue_pulse", "start": 3, "end": 9, "kind": "cue"},
+        {"id": "general", "start": 7, "end": 8, "kind": "cue"},
+        {"id": "advice", "start": 11, "end": 12, "kind": "cue"},
+    ]
+    found = list(page._with_sections({"text": text, "entities": entities, "sections": sections}))
+    assert "".join(piece for piece, _, _ in found) == text
+    assert [(piece, name) for piece, _, name in found if name] == [
+        ("舌红", "tongue_pulse"),
+        ("数。无", "general"),
+        ("发热", "advice"),
+    ]
+    assert [entity["label"] for _, entity, _ in found if entity] == ["TONGUE", "SIGN"]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({}, []),
+        ({"negation": "present", "certainty": "certain", "temporality": "current"}, []),
+        ({"negation": "absent", "temporality": "past"}, ["absent", "past"]),
+        ({"negation": "possible", "certainty": "possible"}, ["possible"]),
+        ({"certainty": "possible", "experiencer": "family"}, ["family", "possible"]),
+    ],
+)
+def test_qualifiers_shown(said, shown):
+    assert page._qualifiers(said) == shown
