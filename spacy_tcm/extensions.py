@@ -50,6 +50,12 @@ def _get_section(span: Span) -> str | None:
     return section_at(span.doc._.sections, span.start_char)
 
 
+def _get_record(doc: Doc) -> dict[str, Any]:
+    from spacy_tcm.records.record import make_record
+
+    return make_record(doc)
+
+
 def note_provenance(doc: Doc, part: str, component: str) -> None:
     """Remember which component has written a part of the record, such as "fields"."""
     known = doc._.provenance
@@ -67,6 +73,7 @@ def install_extensions() -> None:
     ``doc._.conflicts``: list of dicts, where photo and text disagree: see there; may be empty.
     ``doc._.prescriptions``, ``doc._.drugs``: lists of dicts, see ``TCMPrescriptions``.
     ``doc._.relations``: list of dicts, see ``TCMRelations``.
+    ``doc._.record``: all of it as one dict, see `spacy_tcm.records.record.make_record`.
     ``doc._.provenance``: part of the record -> ``{"component", "version"}`` that wrote it.
     ``doc._.tongue_data``: float32 array (regions, width) for listeners, or None.
     ``doc._.tongue_heat``: where in the photo attributes were seen, see ``tongue_encoder``, or None.
@@ -105,6 +112,8 @@ def install_extensions() -> None:
             Doc.set_extension(name, default=None)
     if not Doc.has_extension("tongue"):
         Doc.set_extension("tongue", getter=_get_tongue, setter=partial(_set, "tongue"))
+    if not Doc.has_extension("record"):
+        Doc.set_extension("record", getter=_get_record)
     for name in _NOTHING_FOUND:
         if not Doc.has_extension(name):
             Doc.set_extension(name, getter=partial(_get, name), setter=partial(_set, name))

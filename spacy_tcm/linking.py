@@ -278,6 +278,11 @@ def _same_meaning(text: str, name: str) -> bool:
     return True
 
 
+def to_simplified(text: str) -> str:
+    """Of the same length: traditional characters as simplified ones, as far as they are known."""
+    return text.translate(_characters())
+
+
 @cache
 def _characters() -> dict[int, str]:
     path = RESOURCES / "codes" / "characters.json"

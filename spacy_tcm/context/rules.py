@@ -10,6 +10,7 @@ from typing import Any
 from spacy_tcm.context.scopes import SENTENCE_END, Entity, Scopes, compile_any
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import section_at
+from spacy_tcm.linking import to_simplified
 from spacy_tcm.sections import default_sections
 
 DEFAULT_CONTEXT = Path(__file__).parents[1] / "resources" / "context.json"
@@ -77,6 +78,7 @@ class ContextRules:
         RETURNS: for each entity ``{"negation", "certainty", "temporality", "experiencer"}``.
         """
         found = [Entity(*entity) for entity in entities]
+        text = to_simplified(text)
         if sections is None:
             sections = default_sections().find(text)
         if priors is None:
@@ -165,7 +167,8 @@ class _Reader:
             label = self.entities[i].label
             if label in ("SYMPTOM", "SIGN", "SEVERITY") and self.ids[i] not in conditional:
                 start, end = self.scopes.clause(self.entities[i].start)
-                if not re.search("疑|除外|[?？]|恐|防", self.text[start : end + 1]):
+                doubted = re.search("疑|除外|[?？]|恐|防", self.text[start : end + 1])
+                if not doubted and not self._is_condition(i):
                     self.possible.discard(i)
         for i, entity in enumerate(self.entities):
             if entity.label in ("PROCEDURE", "DRUG", "TEST") and entity.label not in labels:
@@ -176,6 +179,15 @@ class _Reader:
                     self.future.add(i)
                     if entity.label != "TEST":
                         self.possible.add(i)
+
+    def _is_condition(self, i: int) -> bool:
+        """如出现发热，立即就诊: what is to be done then makes clear that it is not so."""
+        at = self.entities[i].start
+        start, end = self.scopes.clause(at, SENTENCE_END)
+        return bool(
+            self.p["possible.condition"].search(self.text, start, at)
+            and self.p["possible.then"].search(self.text, at, end)
+        )
 
     def _read_negation(self) -> None:
         negation = self.data["negation"]
@@ -242,7 +254,9 @@ class _Reader:
             if entity.label not in labels:
                 continue
             if self.priors[i].get("experiencer") == "family":
-                self.family.add(i)
+                clause, _ = self.scopes.clause(entity.start)
+                if not re.search("患者|患儿|本人", self.text[clause : entity.start]):
+                    self.family.add(i)
                 continue
             start, _ = self.scopes.clause(entity.start, SENTENCE_END)
             start = max(start, entity.start - 24)

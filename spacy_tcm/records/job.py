@@ -26,11 +26,12 @@ from spacy.tokens import Doc
 
 from spacy_tcm.batching import Counters, forkable_torch
 from spacy_tcm.errors import Errors, TCMError, Warnings
+from spacy_tcm.extensions import install_extensions
 from spacy_tcm.images.load import photo_id
 from spacy_tcm.images.reasons import REASONS, explain
 from spacy_tcm.records.inputs import BadInput, InputRecord
 from spacy_tcm.records.pictures import Pictures
-from spacy_tcm.records.record import SCHEMA_VERSION, install_record_extension
+from spacy_tcm.records.record import SCHEMA_VERSION
 
 RECORDS, ERRORS, WARNINGS, SUMMARY = (
     "records.jsonl",
@@ -140,7 +141,7 @@ def annotate(
         its id. Warnings and errors are ``{"code", "message"}``.
     """
     finish = partial(_ok_entry, keep_image_names=keep_image_names, pictures=pictures)
-    install_record_extension()
+    install_extensions()
     failure = _Failure()
     previous = nlp.default_error_handler
     nlp.set_error_handler(failure)  # type: ignore[arg-type]  # typed as always raising

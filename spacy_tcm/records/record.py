@@ -9,8 +9,6 @@ from typing import Any
 import numpy
 from spacy.tokens import Doc, Span
 
-from spacy_tcm.extensions import install_extensions
-
 SCHEMA_VERSION = "1.0"
 SCHEMA_FILE = Path(__file__).parent / "record.schema.json"
 
@@ -66,13 +64,6 @@ def make_record(doc: Doc) -> dict[str, Any]:
         "deid": _plain(doc._.deid),
         "provenance": _plain(doc._.provenance),
     }
-
-
-def install_record_extension() -> None:
-    """Register ``doc._.record``, a getter of :func:`make_record`. Safe to call more than once."""
-    install_extensions()
-    if not Doc.has_extension("record"):
-        Doc.set_extension("record", getter=make_record)
 
 
 def _entity(ent: Span) -> dict[str, Any]:

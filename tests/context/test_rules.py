@@ -215,3 +215,33 @@ def test_what_cannot_be_used(data):
 def test_no_such_file(tmp_path):
     with pytest.raises(ModelError, match=r"E601.*none\.json"):
         ContextRules.from_path(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "surface", "key", "value"),
+    [
+        ("如出现发热、便血，立即就诊。", "便血", "negation", "possible"),
+        ("患者如常，咳嗽，及时来诊。", "咳嗽", "negation", "present"),
+        ("妻子近期发热。", "发热", "experiencer", "family"),
+        ("父亲有高血压，患者本人无糖尿病。", "糖尿病", "experiencer", "patient"),
+        ("無發熱、嘔吐。", "嘔吐", "negation", "absent"),
+        ("denies 恶心, no 发热", "发热", "negation", "absent"),
+    ],
+)
+def test_wordings_of_other_hands(text, surface, key, value):
+    start = text.index(surface)
+    label = "WM_DISEASE" if surface == "糖尿病" else "SYMPTOM"
+    others = [
+        ("发热", "SYMPTOM"),
+        ("發熱", "SYMPTOM"),
+        ("高血压", "WM_DISEASE"),
+        ("恶心", "SYMPTOM"),
+    ]
+    entities = [
+        (text.index(word), text.index(word) + len(word), kind)
+        for word, kind in others
+        if word in text and word != surface
+    ]
+    entities = sorted([*entities, (start, start + len(surface), label)])
+    found = ContextRules.from_path().read(text, entities)
+    assert found[[e[0] for e in entities].index(start)][key] == value

@@ -6,10 +6,9 @@ import pytest
 from spacy.tokens import Doc
 
 from spacy_tcm import __version__
-from spacy_tcm.extensions import note_provenance
+from spacy_tcm.extensions import install_extensions, note_provenance
 from spacy_tcm.records.record import (
     SCHEMA_VERSION,
-    install_record_extension,
     make_record,
     read_schema,
 )
@@ -31,7 +30,7 @@ def validate(record):
 
 
 def test_record_of_a_doc(nlp):
-    install_record_extension()
+    install_extensions()
     doc = nlp("便血，舌红")
     doc._.record_id = "7"
     doc.ents[0]._.score = numpy.float32(0.876543)
@@ -178,6 +177,6 @@ def test_what_is_no_json_is_refused(nlp):
 
 
 def test_installing_twice_is_safe():
-    install_record_extension()
-    install_record_extension()
+    install_extensions()
+    install_extensions()
     assert Doc.has_extension("record")

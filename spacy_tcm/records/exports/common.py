@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy_tcm.errors import Errors, RecordError
+from spacy_tcm.records.record import SCHEMA_VERSION
 
 Record = Mapping[str, Any]
 Entity = Mapping[str, Any]
@@ -34,9 +35,27 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
                 raise RecordError(Errors.E581.format(path=file, line=number))
             if record.get("status", "ok") != "ok":
                 continue
-            if not {"text", "entities", "fields", "relations"} <= record.keys():
+            if not _is_record(record):
                 raise RecordError(Errors.E581.format(path=file, line=number))
             yield record
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether it has this version's parts, and entities that lie in its text."""
+    version = str(record.get("schema_version")).partition(".")[0]
+    kinds = {"text": str, "entities": list, "fields": dict, "relations": list}
+    kinds |= {"prescriptions": list, "conflicts": list, "sections": list}
+    if version != SCHEMA_VERSION.partition(".")[0] or any(
+        not isinstance(record.get(name), kind) for name, kind in kinds.items()
+    ):
+        return False
+    return all(
+        isinstance(e, dict)
+        and {"label", "text", "codes", "negation", "provenance"} <= e.keys()
+        and type(e.get("start")) is type(e.get("end")) is int
+        and 0 <= e["start"] < e["end"] <= len(record["text"])
+        for e in record["entities"]
+    )
 
 
 def visit_id(record: Record) -> str:

@@ -19,6 +19,12 @@ from spacy_tcm.records.exports.write import FORMATS, write_export
 from spacy_tcm.records.record import make_record, read_schema
 from spacy_tcm.training.conversion import TOOLS, convert_annotations
 
+ENTITY = {"start": 0, "end": 2, "label": "SYMPTOM", "text": "便血", "codes": []}
+ENTITY |= {"negation": None, "provenance": {}}
+WHOLE = {
+    **{"schema_version": "1.0", "text": "便血", "fields": {}, "entities": [ENTITY]},
+    **{name: [] for name in ("relations", "prescriptions", "conflicts", "sections")},
+}
 NOW = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 
 
@@ -42,11 +48,27 @@ def test_all_formats_are_written_and_always_the_same(folder, tmp_path, form):
 def test_what_is_no_record_is_refused(tmp_path):
     with pytest.raises(RecordError, match="E580"):
         list(common.read_records(tmp_path))
-    for line in ("{", "[]", '{"text": "便血"}'):
+    broken = {
+        "schema_version": "1.0",
+        "text": "便血",
+        "entities": None,
+        "fields": {},
+        "relations": [],
+    }
+    outside = [{**ENTITY, "end": 99}]
+    for line in (
+        *("{", "[]", '{"text": "便血"}', json.dumps(broken)),
+        *(
+            json.dumps({**WHOLE, **wrong})
+            for wrong in ({"schema_version": "0.2"}, {"entities": outside})
+        ),
+    ):
         (tmp_path / "records.jsonl").write_text("\n" + line, encoding="utf-8")
         with pytest.raises(RecordError, match="Line 2") as caught:
             list(common.read_records(tmp_path))
         assert "便血" not in str(caught.value)
+    (tmp_path / "records.jsonl").write_text(json.dumps(WHOLE), encoding="utf-8")
+    assert list(common.read_records(tmp_path)) == [WHOLE]
 
 
 # FHIR
