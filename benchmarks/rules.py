@@ -25,7 +25,7 @@ PATTERNS = "to or from a pattern, pairs in at least 3 records"
 
 def structure(corpus: Path) -> Iterator[dict[str, Any]]:
     """The annotated records, with all that the rule components tell of them."""
-    from spacy_tcm.records.record import make_record
+    from spacy_tcm.record import make_record
 
     nlp = spacy.blank("tcm")
     for name in COMPONENTS:

@@ -51,7 +51,7 @@ def _get_section(span: Span) -> str | None:
 
 
 def _get_record(doc: Doc) -> dict[str, Any]:
-    from spacy_tcm.records.record import make_record
+    from spacy_tcm.record import make_record
 
     return make_record(doc)
 
@@ -73,7 +73,7 @@ def install_extensions() -> None:
     ``doc._.conflicts``: list of dicts, where photo and text disagree: see there; may be empty.
     ``doc._.prescriptions``, ``doc._.drugs``: lists of dicts, see ``TCMPrescriptions``.
     ``doc._.relations``: list of dicts, see ``TCMRelations``.
-    ``doc._.record``: all of it as one dict, see `spacy_tcm.records.record.make_record`.
+    ``doc._.record``: all of it as one dict, see `spacy_tcm.record.make_record`.
     ``doc._.provenance``: part of the record -> ``{"component", "version"}`` that wrote it.
     ``doc._.tongue_data``: float32 array (regions, width) for listeners, or None.
     ``doc._.tongue_heat``: where in the photo attributes were seen, see ``tongue_encoder``, or None.

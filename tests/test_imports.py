@@ -18,7 +18,7 @@ ROOT = Path(spacy_tcm.__file__).parent
 
 # A module imports from its own row and the rows above, never from below.
 LAYERS = (
-    ("errors", "types", "extensions", "tags"),
+    ("errors", "types", "extensions", "record", "tags"),
     (
         "lexicon",
         "tokenizer",

@@ -29,9 +29,9 @@ from spacy_tcm.errors import Errors, TCMError, Warnings
 from spacy_tcm.extensions import install_extensions
 from spacy_tcm.images.load import photo_id
 from spacy_tcm.images.reasons import REASONS, explain
+from spacy_tcm.record import SCHEMA_VERSION
 from spacy_tcm.records.inputs import BadInput, InputRecord
 from spacy_tcm.records.pictures import Pictures
-from spacy_tcm.records.record import SCHEMA_VERSION
 
 RECORDS, ERRORS, WARNINGS, SUMMARY = (
     "records.jsonl",
@@ -136,7 +136,7 @@ def annotate(
     YIELDS: one JSON-able dict per item, in order. All have ``schema_version``, ``id``, ``source``
         and ``status``. With status "ok" they have also ``image`` (the photo's id, None if there is
         no photo or its file cannot be read), the rest of
-        :func:`~spacy_tcm.records.record.make_record`, and ``warnings``; with status "error",
+        :func:`~spacy_tcm.record.make_record`, and ``warnings``; with status "error",
         ``error``. With keep_image_names, ``image`` is the photo as named or found, and ``photo``
         its id. Warnings and errors are ``{"code", "message"}``.
     """

@@ -330,7 +330,7 @@ def test_a_damaged_grammar_is_named(nlp, tmp_path):
 
 
 def test_record(nlp):
-    from spacy_tcm.records.record import make_record
+    from spacy_tcm.record import make_record
 
     record = make_record(nlp(make_doc(nlp, ["舌淡"], photo(body_color=DARK))))
     assert record["fields"][COLOUR]["evidence"] == "舌淡"

@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 
 from spacy_tcm import __version__
 from spacy_tcm.extensions import install_extensions, note_provenance
-from spacy_tcm.records.record import (
+from spacy_tcm.record import (
     SCHEMA_VERSION,
     make_record,
     read_schema,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy_tcm.errors import Errors, RecordError
-from spacy_tcm.records.record import SCHEMA_VERSION
+from spacy_tcm.record import SCHEMA_VERSION
 
 Record = Mapping[str, Any]
 Entity = Mapping[str, Any]

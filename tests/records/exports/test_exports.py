@@ -14,9 +14,9 @@ from pyarrow import parquet
 from spacy.tokens import DocBin
 
 from spacy_tcm.errors import ModelError, RecordError
+from spacy_tcm.record import make_record, read_schema
 from spacy_tcm.records.exports import annotations, common, fhir, neo4j, rdf, tables
 from spacy_tcm.records.exports.write import FORMATS, write_export
-from spacy_tcm.records.record import make_record, read_schema
 from spacy_tcm.training.conversion import TOOLS, convert_annotations
 
 ENTITY = {"start": 0, "end": 2, "label": "SYMPTOM", "text": "便血", "codes": []}
