@@ -185,7 +185,7 @@ class _Reader:
         at = self.entities[i].start
         start, end = self.scopes.clause(at, SENTENCE_END)
         return bool(
-            self.p["possible.condition"].search(self.text, start, at)
+            self.p["possible.condition"].search(self.text, max(start - 1, 0), at)
             and self.p["possible.then"].search(self.text, at, end)
         )
 

@@ -221,6 +221,7 @@ def test_no_such_file(tmp_path):
     ("text", "surface", "key", "value"),
     [
         ("如出现发热、便血，立即就诊。", "便血", "negation", "possible"),
+        ("舌红。如出现发热，立即就诊。", "发热", "negation", "possible"),
         ("患者如常，咳嗽，及时来诊。", "咳嗽", "negation", "present"),
         ("妻子近期发热。", "发热", "experiencer", "family"),
         ("父亲有高血压，患者本人无糖尿病。", "糖尿病", "experiencer", "patient"),
