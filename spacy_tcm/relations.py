@@ -1,13 +1,13 @@
 """Which entities belong together: rules over labels, order and distance."""
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
+from spacy_tcm.tables import Table
 
 DEFAULT_RULES = Path(__file__).parent / "resources" / "relations.json"
 
@@ -59,36 +59,31 @@ class Relation(NamedTuple):
     rule: str
 
 
-class RelationRules:
+class RelationRules(Table):
     """The rules, with the words of ``resources/relations.json``, whose README describes them.
 
     ``data`` is the whole table, JSON-able: ``RelationRules(rules.data)`` is the same.
     """
 
-    def __init__(self, data: Mapping[str, Any], source: str = "the table"):
-        """RAISES ModelError: something is missing or malformed; source names it in the message."""
-        try:
-            self.data: dict[str, Any] = json.loads(json.dumps(data))
-            self.scores: dict[str, float] = {k: float(v) for k, v in data["scores"].items()}
-            missing = {"adjacent", "shared", "topic", "nearest", "visit"} - self.scores.keys()
-            if missing:
-                raise ValueError(f"scores: {', '.join(sorted(missing))} missing")
-            self.near, self.far = int(data["near"]), int(data["far"])
-            self.sentence_end = re.compile(f"[{re.escape(data['sentence_end'])}]")
-            self.clause_end = re.compile(f"[{re.escape(data['clause_end'])}]")
-            self.joins = frozenset(data["joins"])
-            fillers = sorted(data["fillers"], key=len, reverse=True)
-            self.filler = re.compile(
-                rf"(?:[\s，,、：:（(“”\-=]|{'|'.join(map(re.escape, fillers))})*"
-            )
-            for name in (
-                *("durations", "not_durations", "whole_dosages", "footnotes", "shared_dosage"),
-                *("habits", "removed", "removed_list", "needles", "visits"),
-            ):
-                setattr(self, name, re.compile(data[name]))
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E640.format(path=source, cause=cause)) from error
+    DEFAULT, ERROR = DEFAULT_RULES, Errors.E640
+
+    def _compile(self) -> None:
+        data = self.data
+        self.scores: dict[str, float] = {k: float(v) for k, v in data["scores"].items()}
+        missing = {"adjacent", "shared", "topic", "nearest", "visit"} - self.scores.keys()
+        if missing:
+            raise ValueError(f"scores: {', '.join(sorted(missing))} missing")
+        self.near, self.far = int(data["near"]), int(data["far"])
+        self.sentence_end = re.compile(f"[{re.escape(data['sentence_end'])}]")
+        self.clause_end = re.compile(f"[{re.escape(data['clause_end'])}]")
+        self.joins = frozenset(data["joins"])
+        fillers = sorted(data["fillers"], key=len, reverse=True)
+        self.filler = re.compile(rf"(?:[\s，,、：:（(“”\-=]|{'|'.join(map(re.escape, fillers))})*")
+        for name in (
+            *("durations", "not_durations", "whole_dosages", "footnotes", "shared_dosage"),
+            *("habits", "removed", "removed_list", "needles", "visits"),
+        ):
+            setattr(self, name, re.compile(data[name]))
 
     durations: re.Pattern[str]
     not_durations: re.Pattern[str]
@@ -100,17 +95,6 @@ class RelationRules:
     removed_list: re.Pattern[str]
     needles: re.Pattern[str]
     visits: re.Pattern[str]
-
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "RelationRules":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_RULES if path is None else Path(path)
-        try:
-            data = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError) as error:
-            cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            raise ModelError(Errors.E640.format(path=path, cause=cause)) from error
-        return cls(data, str(path))
 
     def find(
         self, text: str, mentions: Sequence[Mention], visit_starts: Iterable[int] = ()

@@ -1,13 +1,13 @@
 """The sections of a note: by headers, and by cues where there are none."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
+from spacy_tcm.tables import Table
 
 DEFAULT_SECTIONS = Path(__file__).parent / "resources" / "sections.json"
 
@@ -57,31 +57,14 @@ _SENTENCE_END = "。；;！!？?\n\r"
 _CLAUSE_END = _SENTENCE_END + "，,：:、（）() 　\t】］]〕"
 
 
-class SectionGrammar:
+class SectionGrammar(Table):
     """Headers, cues and priors, as of ``resources/sections.json``, whose README describes them.
 
     ``data`` is the whole of it, JSON-able: ``SectionGrammar(grammar.data)`` is the same grammar.
     """
 
-    def __init__(self, data: Mapping[str, Any], source: str = "the sections"):
-        """RAISES ModelError: something is missing or malformed; source names it in the message."""
-        try:
-            self.data: dict[str, Any] = json.loads(json.dumps(data))
-            self._compile()
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E600.format(path=source, cause=cause)) from error
-
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "SectionGrammar":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_SECTIONS if path is None else Path(path)
-        try:
-            data = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError) as error:
-            cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            raise ModelError(Errors.E600.format(path=path, cause=cause)) from error
-        return cls(data, str(path))
+    DEFAULT, ERROR = DEFAULT_SECTIONS, Errors.E600
+    SOURCE = "the sections"
 
     @property
     def priors(self) -> dict[str, dict[str, str]]:

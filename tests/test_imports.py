@@ -27,6 +27,7 @@ LAYERS = (
         "meters",
         "batching",
         "decoding",
+        "tables",
         "subwords",
         "fields",
         "sections",

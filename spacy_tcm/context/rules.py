@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from spacy_tcm.context.scopes import SENTENCE_END, Entity, Scopes, compile_any
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
 from spacy_tcm.extensions import section_at
 from spacy_tcm.linking import to_simplified
 from spacy_tcm.sections import default_sections
+from spacy_tcm.tables import Table
 
 DEFAULT_CONTEXT = Path(__file__).parents[1] / "resources" / "context.json"
 
@@ -21,31 +22,14 @@ _PLAIN = ("labels", "not_in", "conditional", "sections", "treated_in")
 _NEAR = 8
 
 
-class ContextRules:
+class ContextRules(Table):
     """Cues, as of ``resources/context.json``, whose README describes them.
 
     ``data`` is the whole of it, JSON-able: ``ContextRules(rules.data)`` are the same rules.
     """
 
-    def __init__(self, data: Mapping[str, Any], source: str = "the cues"):
-        """RAISES ModelError: something is missing or malformed; source names it in the message."""
-        try:
-            self.data: dict[str, Any] = json.loads(json.dumps(data))
-            self._compile()
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E601.format(path=source, cause=cause)) from error
-
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "ContextRules":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_CONTEXT if path is None else Path(path)
-        try:
-            data = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError) as error:
-            cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            raise ModelError(Errors.E601.format(path=path, cause=cause)) from error
-        return cls(data, str(path))
+    DEFAULT, ERROR = DEFAULT_CONTEXT, Errors.E601
+    SOURCE = "the cues"
 
     def _compile(self) -> None:
         self._p: dict[str, re.Pattern[str]] = {}

@@ -1,13 +1,13 @@
 """Where a note tells who somebody is: rules over cues, lists and checksums, all in one table."""
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from spacy_tcm.deid.dates import find_dates
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
+from spacy_tcm.tables import Table
 
 DEFAULT_TABLE = Path(__file__).parents[1] / "resources" / "deid.json"
 
@@ -59,35 +59,20 @@ class Identifier(NamedTuple):
     end: int
 
 
-class IdentifierFinder:
+class IdentifierFinder(Table):
     """Finds what the table of ``resources/deid.json``, whose README describes it, speaks of.
 
     ``data`` is the whole table, JSON-able: ``IdentifierFinder(finder.data)`` is the same finder.
     """
 
-    def __init__(self, data: Mapping[str, Any], source: str = "the table"):
-        """RAISES ModelError: something is missing or malformed; source names it in the message."""
-        try:
-            self.data: dict[str, Any] = json.loads(json.dumps(data))
-            self.kinds: dict[str, str] = dict(self.data["kinds"])
-            self.kept = frozenset(_strings(self.data["kept"], "kept"))
-            self._compile_numbers()
-            self._compile_names()
-            self._compile_places()
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E636.format(path=source, cause=cause)) from error
+    DEFAULT, ERROR = DEFAULT_TABLE, Errors.E636
 
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "IdentifierFinder":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_TABLE if path is None else Path(path)
-        try:
-            data = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError) as error:
-            cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            raise ModelError(Errors.E636.format(path=path, cause=cause)) from error
-        return cls(data, str(path))
+    def _compile(self) -> None:
+        self.kinds: dict[str, str] = dict(self.data["kinds"])
+        self.kept = frozenset(_strings(self.data["kept"], "kept"))
+        self._compile_numbers()
+        self._compile_names()
+        self._compile_places()
 
     def find(self, text: str) -> list[Identifier]:
         """All of them, in order; none overlap."""

@@ -1,12 +1,12 @@
 """What the words of a note say of the pulse: the 28 pulses and their compounds, side and place."""
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
+from spacy_tcm.tables import Table
 
 DEFAULT_PULSE = Path(__file__).parents[1] / "resources" / "pulse.json"
 
@@ -15,28 +15,11 @@ _NEAR = 24
 _BREAK = re.compile(r"[,，;；。\n(（]")
 
 
-class PulseGrammar:
+class PulseGrammar(Table):
     """Wordings as of ``resources/pulse.json``, whose README describes them. ``data`` is all."""
 
-    def __init__(self, data: Mapping[str, Any], source: str = "the grammar"):
-        """RAISES ModelError: something is missing or malformed; source names it in the message."""
-        try:
-            self.data: dict[str, Any] = json.loads(json.dumps(data))
-            self._compile()
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E612.format(path=source, cause=cause)) from error
-
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "PulseGrammar":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_PULSE if path is None else Path(path)
-        try:
-            data = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError) as error:
-            cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            raise ModelError(Errors.E612.format(path=path, cause=cause)) from error
-        return cls(data, str(path))
+    DEFAULT, ERROR = DEFAULT_PULSE, Errors.E612
+    SOURCE = "the grammar"
 
     @property
     def field(self) -> str:

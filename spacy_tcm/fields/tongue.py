@@ -1,13 +1,13 @@
 """What the words of a note say of the tongue: a grammar, and its reading of TONGUE entities."""
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
+from spacy_tcm.tables import Table
 
 DEFAULT_GRAMMAR = Path(__file__).parents[1] / "resources" / "tongue.json"
 
@@ -52,31 +52,14 @@ class TongueReading(NamedTuple):
     denied: dict[str, set[str]]
 
 
-class TongueGrammar:
+class TongueGrammar(Table):
     """Wordings and their values, as of ``resources/tongue.json``, whose README describes them.
 
     ``data`` is the whole of it, JSON-able: ``TongueGrammar(grammar.data)`` is the same grammar.
     """
 
-    def __init__(self, data: Mapping[str, Any], source: str = "the grammar"):
-        """RAISES ModelError: something is missing or malformed; source names it in the message."""
-        try:
-            self.data: dict[str, Any] = json.loads(json.dumps(data))
-            self._compile()
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E461.format(path=source, cause=cause)) from error
-
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "TongueGrammar":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_GRAMMAR if path is None else Path(path)
-        try:
-            data = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError) as error:
-            cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            raise ModelError(Errors.E461.format(path=path, cause=cause)) from error
-        return cls(data, str(path))
+    DEFAULT, ERROR = DEFAULT_GRAMMAR, Errors.E461
+    SOURCE = "the grammar"
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -1,13 +1,12 @@
 """The names of patterns, and the elements (气虚, 湿, 肝 ...) that they are made of."""
 
-import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
+from spacy_tcm.tables import Table
 
 RESOURCES = Path(__file__).parents[1] / "resources"
 DEFAULT_ELEMENTS = RESOURCES / "syndrome_elements.json"
@@ -16,51 +15,37 @@ NATIONAL_TERMS = RESOURCES / "codes" / "syndrome.tsv"
 SCOPES = {"舌": "TONGUE", "脉": "PULSE"}
 
 
-class SyndromeElements:
+class SyndromeElements(Table):
     """data: see "syndrome_elements.json" in ``spacy_tcm/resources/README.md``.
 
     ``ids``: of the elements, in order; ``findings``: (element, label or None for any that is not of
     tongue or pulse, word) each.
     """
 
-    def __init__(self, data: dict[str, Any], source: str = "the elements"):
-        """RAISES ModelError: the data cannot be used."""
-        try:
-            self.ids: list[str] = [element["id"] for element in data["elements"]]
-            if not self.ids or len(set(self.ids)) < len(self.ids):
-                raise ValueError("ids must be there and differ")
-            self.findings = [
-                (element["id"], *_scope(word))
-                for element in data["elements"]
-                for word in element["findings"]
-            ]
-            self._same = _any_of(data["same"])
-            self._replace: dict[str, str] = data["same"]
-            self._ending = re.compile(rf"({_any_of(data['endings']).pattern})$")
-            joins = _any_of(data["joins"]).pattern
-            self._join = re.compile(rf"(?<=..)(?:{joins})(?=..)|[\s、，,；。]+")
-            self._terms: dict[str, list[str]] = {}
-            for term, ids in data["terms"].items():
-                unknown = set(ids) - set(self.ids)
-                if unknown:
-                    raise ValueError(f"'{term}' names an element that is not there")
-                self._terms.setdefault(self._unify(term), ids)
-            self._term = _any_of(self._terms)
-        except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E650.format(path=source, cause=cause)) from error
-        self.data = data
+    DEFAULT, ERROR, SOURCE = DEFAULT_ELEMENTS, Errors.E650, "the elements"
 
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "SyndromeElements":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_ELEMENTS if path is None else Path(path)
-        try:
-            data = json.loads(path.read_text(encoding="utf8"))
-        except (OSError, ValueError) as error:
-            cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-            raise ModelError(Errors.E650.format(path=path, cause=cause)) from error
-        return cls(data, str(path))
+    def _compile(self) -> None:
+        data = self.data
+        self.ids: list[str] = [element["id"] for element in data["elements"]]
+        if not self.ids or len(set(self.ids)) < len(self.ids):
+            raise ValueError("ids must be there and differ")
+        self.findings = [
+            (element["id"], *_scope(word))
+            for element in data["elements"]
+            for word in element["findings"]
+        ]
+        self._same = _any_of(data["same"])
+        self._replace: dict[str, str] = data["same"]
+        self._ending = re.compile(rf"({_any_of(data['endings']).pattern})$")
+        joins = _any_of(data["joins"]).pattern
+        self._join = re.compile(rf"(?<=..)(?:{joins})(?=..)|[\s、，,；。]+")
+        self._terms: dict[str, list[str]] = {}
+        for term, ids in data["terms"].items():
+            unknown = set(ids) - set(self.ids)
+            if unknown:
+                raise ValueError(f"'{term}' names an element that is not there")
+            self._terms.setdefault(self._unify(term), ids)
+        self._term = _any_of(self._terms)
 
     def split(self, name: str) -> list[str]:
         """The normalised names of the patterns that a diagnosis joins: 肝肾亏虚、痰瘀互阻证 is

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.herbs import RESOURCES, HerbNames, read_herb_names
 from spacy_tcm.prescriptions.doses import CHINESE, DIGITS, WIDTHS, Dose, Doses, read_number
+from spacy_tcm.tables import Table
 
 DEFAULT_WORDS = RESOURCES / "prescriptions.json"
 
@@ -39,26 +40,14 @@ class _Item:
     action: str = USE
 
 
-class PrescriptionGrammar:
+class PrescriptionGrammar(Table):
     """Words as of ``resources/prescriptions.json``, whose README describes them.
 
     ``data`` is the whole of it, JSON-able: ``PrescriptionGrammar(grammar.data)`` is the same.
     """
 
-    def __init__(self, data: Mapping[str, Any], source: str = "the words"):
-        """RAISES ModelError: something is missing or malformed; source names it in the message."""
-        try:
-            self.data: dict[str, Any] = json.loads(json.dumps(data))
-            self._compile()
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E620.format(path=source, cause=cause)) from error
-
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "PrescriptionGrammar":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_WORDS if path is None else Path(path)
-        return cls(read_json(path, Errors.E620), str(path))
+    DEFAULT, ERROR = DEFAULT_WORDS, Errors.E620
+    SOURCE = "the words"
 
     def _compile(self) -> None:
         data = self.data
