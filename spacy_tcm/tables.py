@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from spacy_tcm.errors import ModelError
 
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, re.error)
+_MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError, re.error)
 
 T = TypeVar("T", bound="Table")
 
@@ -44,7 +44,7 @@ class Table:
         except (OSError, ValueError) as error:
             cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
             raise ModelError(cls.ERROR.format(path=path, cause=cause)) from error
-        return cls(data, str(path))
+        return cls(data, source=str(path))
 
     def _compile(self) -> None:
         raise NotImplementedError

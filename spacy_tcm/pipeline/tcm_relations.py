@@ -69,8 +69,7 @@ class TCMRelations(Pipe):
     def __call__(self, doc: Doc) -> Doc:
         ents = list(doc.ents)
         mentions = [Mention(ent.start_char, ent.end_char, ent.label_) for ent in ents]
-        sections = _get(doc, "sections") or []
-        visits = [section["start"] for section in sections if section["id"] == "follow_up"]
+        visits = [s["start"] for s in doc._.sections if s["id"] == "follow_up"]
         herbs = _read_herbs(doc)
         not_plain = [_read_polarity(ent) for ent in ents]
         doc._.relations = relations = []
@@ -133,13 +132,8 @@ class TCMRelations(Pipe):
         self.rules = rules
 
 
-def _get(where: Doc | Span, name: str) -> Any:
-    """A custom attribute of another component, None if nobody registered it."""
-    return where._.get(name) if where.has_extension(name) else None
-
-
 def _read_polarity(ent: Span) -> dict[str, str]:
-    found = {name: _get(ent, name) for name in PLAIN}
+    found = {name: ent._.get(name) for name in PLAIN}
     return {name: value for name, value in found.items() if value not in PLAIN[name]}
 
 
@@ -147,6 +141,6 @@ def _read_herbs(doc: Doc) -> dict[int, dict[str, Any]]:
     """First character of a herb -> what its prescription says of it."""
     return {
         herb["start"]: {name: herb.get(name) for name in PROPERTIES}
-        for prescription in _get(doc, "prescriptions") or []
+        for prescription in doc._.prescriptions
         for herb in prescription["herbs"]
     }

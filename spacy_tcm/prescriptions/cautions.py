@@ -1,14 +1,12 @@
 """What a pharmacist is warned of in a prescription. No medical advice."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
 from spacy_tcm.herbs import RESOURCES, HerbNames, default_names
-from spacy_tcm.prescriptions.grammar import read_json
+from spacy_tcm.tables import Table
 
 DEFAULT_CAUTIONS = RESOURCES / "cautions.json"
 
@@ -19,32 +17,20 @@ _SWALLOWED = re.compile("冲|吞|送服|研|粉|末|胶囊")
 _CLAUSE_ENDS = "。；;\n，,"
 
 
-class Cautions:
+class Cautions(Table):
     """Warnings by ``resources/cautions.json``, whose README describes it.
 
     ``data`` is the whole of it, JSON-able: ``Cautions(cautions.data)`` warns of the same.
     """
 
+    DEFAULT, ERROR, SOURCE = DEFAULT_CAUTIONS, Errors.E621, "the cautions"
+
     def __init__(
-        self,
-        data: Mapping[str, Any],
-        names: HerbNames | None = None,
-        source: str = "the cautions",
+        self, data: Mapping[str, Any], names: HerbNames | None = None, source: str | None = None
     ):
         """RAISES ModelError: something is missing or malformed; source names it in the message."""
         self._names = names or default_names()
-        try:
-            self.data: dict[str, Any] = json.loads(json.dumps(data))
-            self._compile()
-        except (AttributeError, KeyError, TypeError, ValueError, IndexError, re.error) as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ModelError(Errors.E621.format(path=source, cause=cause)) from error
-
-    @classmethod
-    def from_path(cls, path: str | Path | None = None) -> "Cautions":
-        """Read a file; None stands for the package's own. RAISES ModelError: it cannot be used."""
-        path = DEFAULT_CAUTIONS if path is None else Path(path)
-        return cls(read_json(path, Errors.E621), source=str(path))
+        super().__init__(data, source)
 
     def _compile(self) -> None:
         data = self.data

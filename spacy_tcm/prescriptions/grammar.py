@@ -1,13 +1,11 @@
 """The grammar of prescriptions: formula, herbs with doses, number of doses, route, regimen."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from spacy_tcm.errors import Errors, ModelError
+from spacy_tcm.errors import Errors
 from spacy_tcm.herbs import RESOURCES, HerbNames, read_herb_names
 from spacy_tcm.prescriptions.doses import CHINESE, DIGITS, WIDTHS, Dose, Doses, read_number
 from spacy_tcm.tables import Table
@@ -610,12 +608,3 @@ def _any(words: Iterable[str]) -> str:
 
 def _plain_number(value: float | None) -> float | int | None:
     return int(value) if value is not None and value == int(value) else value
-
-
-def read_json(path: Path, message: str) -> Any:
-    """RAISES ModelError, with the message: the file cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        cause = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-        raise ModelError(message.format(path=path, cause=cause)) from error
