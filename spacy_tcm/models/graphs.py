@@ -1,5 +1,6 @@
 """Networks as graphs that OpenVINO runs: what a deployed pipeline has instead of torch modules."""
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -16,7 +17,11 @@ from thinc.shims.shim import Shim
 
 from spacy_tcm.errors import Errors, ModelError
 
-_OF_PARENT: list[Any] = []  # in a forked process: never let go, see GraphShim
+# What was compiled before a fork waits, also to end, for threads that are not in the new process.
+# So there it is never let go: neither by us nor, where it was garbage already, by the collector.
+_OF_PARENT: list[Any] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 class GraphShim(Shim):
@@ -40,7 +45,6 @@ class GraphShim(Shim):
     def predict(self, inputs: Sequence[NDArray]) -> list[NDArray]:
         """inputs: in the order of the graph's. RETURNS: its outputs, in order, as own arrays."""
         if self._compiled_in != os.getpid():
-            # What was compiled before a fork waits, also to end, for threads that are not here.
             _OF_PARENT.append(self._compiled)
             self._compiled, self._compiled_in = None, os.getpid()
             self._lock = threading.Lock()
