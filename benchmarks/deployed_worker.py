@@ -2,9 +2,10 @@
 
     python deployed_worker.py FOLDER ROW [MODEL]
 
-FOLDER: holds many.json and few.json, lists of {"text", "image"}. ROW: one of `ROWS`. Reads a JSON
-object from each line of standard input, ``{"do": ..., ...}``, and answers with one in a line. As
-many threads as OMP_NUM_THREADS says. Imports nothing that a deployed pipeline does not need.
+FOLDER: holds many.json and few.json, lists of {"text", "image"}. ROW: `PIPELINE` or one of `NETS`.
+Reads a JSON object from each line of standard input, ``{"do": ..., ...}``, and answers with one in
+a line. As many threads as OMP_NUM_THREADS says. Imports nothing that a deployed pipeline does not
+need.
 """
 
 import json
@@ -13,15 +14,23 @@ import resource
 import sys
 from collections import Counter
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 PIPELINE, LARGE, LARGE_16 = "pipeline", "BERT-Large shape, fp32", "BERT-Large shape, bf16"
-ROWS = (PIPELINE, LARGE, LARGE_16)
-# Devlin et al. 2019, section 3; the vocabulary is that of the Chinese BERT, the tags are ours.
-SHAPE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
-SHAPE |= {"intermediate_size": 4096, "vocab_size": 21_128}
-TAGS, BATCH, MOST = 93, 8, 512
+# Shapes of text encoders: hidden, layers, heads, feed-forward; Devlin et al. 2019, section 3, and
+# Jiao et al. 2020, section 4. None: MobileBERT's own (Sun et al. 2020).
+BERT_LARGE, TINYBERT, MOBILEBERT = (1024, 24, 16, 4096), (312, 4, 12, 1200), None
+# Networks alone: text encoder, and torchvision's name of the net for photos of 224 pixels.
+NETS: dict[str, tuple[tuple[int, int, int, int] | None, str | None]] = {
+    LARGE: (BERT_LARGE, None),
+    LARGE_16: (BERT_LARGE, None),
+    "TinyBERT + ResNet-50": (TINYBERT, "resnet50"),
+    "TinyBERT + EfficientNet-B0": (TINYBERT, "efficientnet_b0"),
+    "MobileBERT + MobileNet-V2": (MOBILEBERT, "mobilenet_v2"),
+}
+# The vocabulary is that of the Chinese BERT, the tags are ours.
+VOCABULARY, TAGS, BATCH, MOST, PIXELS = 21_128, 93, 8, 512, 224
 ENCODER = Path(__file__).parents[1] / "assets" / "encoder"
 
 
@@ -49,12 +58,12 @@ class Pipeline:
         from spacy_tcm.batching import forkable_torch
 
         after = [] if rules else [name for name in self.nlp.pipe_names if name.startswith("tcm_")]
-        start = perf_counter()
+        start, cpu = perf_counter(), process_time()
         with forkable_torch(n_process), self.nlp.select_pipes(disable=after):
             docs = list(self.nlp.pipe(self.docs(photos)[:limit], n_process=n_process))
-        seconds = perf_counter() - start
         return {
-            "seconds": seconds,
+            "seconds": perf_counter() - start,
+            "cpu_seconds": process_time() - cpu,
             "records": len(docs),
             "characters": sum(len(doc.text) for doc in docs),
             "entities": sum(len(doc.ents) for doc in docs),
@@ -85,47 +94,85 @@ class Pipeline:
         return roofline.gemm_peaks()
 
 
-class Large:
-    """BERT-Large's shape with random weights and a linear layer to the tags: padded batches of
-    eight in the order of arrival, what is longer than 512 subwords in several rows."""
+class Nets:
+    """Random weights, text encoder and net for photos, and a linear layer to the tags: padded
+    batches of eight in the order of arrival, what is longer than 512 subwords in several rows. With
+    photos it reads all records, without as few as BERT-Large can in the time."""
 
     def __init__(self, folder: Path, row: str):
         import torch
-        from transformers import AutoTokenizer, BertConfig, BertModel
+        import transformers
+        from transformers import BertConfig, MobileBertConfig
 
         torch.manual_seed(0)
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         self.half = row == LARGE_16
-        self.net = BertModel(BertConfig(**SHAPE), add_pooling_layer=False).eval()
-        self.emit = torch.nn.Linear(SHAPE["hidden_size"], TAGS)
-        self.tokenizer = AutoTokenizer.from_pretrained(ENCODER)
-        self.texts = [i["text"] for i in json.loads((folder / "few.json").read_text("utf8"))]
+        shape, photo_net = NETS[row]
+        if shape is None:
+            config: Any = MobileBertConfig(vocab_size=VOCABULARY)
+            self.net: Any = transformers.MobileBertModel(config, add_pooling_layer=False).eval()
+        else:
+            names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+            config = BertConfig(vocab_size=VOCABULARY, **dict(zip(names, shape, strict=True)))
+            self.net = transformers.BertModel(config, add_pooling_layer=False).eval()
+        self.emit = torch.nn.Linear(config.hidden_size, TAGS)
+        self.photo_net = self.project = None
+        if photo_net:
+            import torchvision
+
+            self.photo_net = getattr(torchvision.models, photo_net)(weights=None).eval()
+            self.project = torch.nn.Linear(1000, config.hidden_size)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(ENCODER)
+        name = "many.json" if photo_net else "few.json"
+        self.items = json.loads((folder / name).read_text("utf8"))
 
     def round(self, limit: int | None = None) -> dict[str, Any]:
         import torch
 
-        texts = self.texts[:limit]
-        start = perf_counter()
+        items = self.items[:limit]
+        start, cpu = perf_counter(), process_time()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            for at in range(0, len(texts), BATCH):
-                rows = self.tokenizer(
-                    texts[at : at + BATCH],
-                    padding=True,
-                    truncation=True,
-                    max_length=MOST,
-                    return_overflowing_tokens=True,
-                    return_tensors="pt",
-                )
-                ids, mask = rows["input_ids"], rows["attention_mask"]
-                for part in range(0, len(ids), BATCH):
-                    found = self.net(ids[part : part + BATCH], mask[part : part + BATCH])
-                    self.emit(found.last_hidden_state).argmax(-1)
-        seconds = perf_counter() - start
+            for at in range(0, len(items), BATCH):
+                self._batch(items[at : at + BATCH])
         return {
-            "seconds": seconds,
-            "records": len(texts),
-            "characters": sum(map(len, texts)),
+            "seconds": perf_counter() - start,
+            "cpu_seconds": process_time() - cpu,
+            "records": len(items),
+            "characters": sum(len(item["text"]) for item in items),
         }
+
+    def _batch(self, items: list[dict[str, Any]]) -> None:
+        rows = self.tokenizer(
+            [item["text"] for item in items],
+            padding=True,
+            truncation=True,
+            max_length=MOST,
+            return_overflowing_tokens=True,
+            return_tensors="pt",
+        )
+        seen = None
+        if self.photo_net is not None:
+            seen = self.project(self.photo_net(_pixels([item["image"] for item in items])))
+            seen = seen[rows["overflow_to_sample_mapping"], None]
+        ids, mask = rows["input_ids"], rows["attention_mask"]
+        for part in range(0, len(ids), BATCH):
+            found = self.net(ids[part : part + BATCH], mask[part : part + BATCH]).last_hidden_state
+            if seen is not None:
+                found = found + seen[part : part + BATCH]
+            self.emit(found).argmax(-1)
+
+
+def _pixels(paths: list[str]) -> Any:
+    """(photos, 3, side, side), 0..1."""
+    import numpy
+    import torch
+    from PIL import Image
+
+    arrays = []
+    for path in paths:
+        with Image.open(path) as photo:
+            arrays.append(numpy.asarray(photo.convert("RGB").resize((PIXELS, PIXELS))))
+    return torch.from_numpy(numpy.stack(arrays)).permute(0, 3, 1, 2).float() / 255
 
 
 def peak_bytes() -> int:
@@ -142,7 +189,7 @@ def main() -> None:
     # What libraries print must not get into the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    worker = Pipeline(folder, sys.argv[3]) if row == PIPELINE else Large(folder, row)
+    worker = Pipeline(folder, sys.argv[3]) if row == PIPELINE else Nets(folder, row)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         settings = json.loads(line)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import benchmarks_page
 import compression_page
 import structure_page
 from tables import pm, table
@@ -24,6 +25,7 @@ PAGES = (
     HERE / "TONGUE.md",
     HERE / "COMPRESSION.md",
     HERE / "STRUCTURE.md",
+    ROOT / "docs" / "benchmarks.md",
     ROOT / "assets" / "encoder" / "README.md",
     ROOT / "assets" / "tongue" / "README.md",
 )
@@ -397,6 +399,7 @@ BLOCKS = {
     "clean-clone": ("clean_clone.json", clean_clone),
     **compression_page.BLOCKS,
     **structure_page.BLOCKS,
+    **benchmarks_page.BLOCKS,
 }
 
 

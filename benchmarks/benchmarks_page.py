@@ -1,0 +1,322 @@
+"""The tables of docs/benchmarks.md, which `readme.py` writes there: those published, row by row,
+with what was measured here beside them."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from compression_page import megabytes, percent
+from tables import pm, table
+
+HERE = Path(__file__).parent
+HELD_OUT, REAL = "held-out hospitals", "gold23.dev (real)"
+OURS, DEPLOYED, LARGE = "ours", "tcm_multimodal", "BERT-Large shape, fp32"
+NONE = "–"
+
+# doi 10.11999/JEIT250909, tables 1, 4 and 5: F1, gigabytes, records a second on an RTX 3060; then
+# the rows of experiments.json and shapes.json that are its like here.
+Published = tuple[str, str, str, str]
+TABLE_1: dict[str, tuple[Published, str | None, str | None]] = {
+    "BERT-Large": (("92.1", "15.2", "8", ""), "BERT-Large", LARGE),
+    "the method": (("91.7", "3.8", "22", ""), OURS, DEPLOYED),
+    "CNN-BiLSTM": (("86.3", "2.1", "35", ""), "CNN-BiLSTM", "CNN-BiLSTM"),
+    "without attention gate": (("88.9", "3.7", "23", ""), "no gate", "no gate"),
+    "without DBP": (("91.5", "6.2", "20", ""), None, None),
+    "text + EfficientNet-B0": (
+        ("89.3", "4.1", "28", ""),
+        "text + EfficientNet",
+        "TinyBERT + EfficientNet-B0",
+    ),
+    "MobileBERT + MobileNet-V2": (
+        ("88.7", "3.5", "32", ""),
+        "MobileBERT",
+        "MobileBERT + MobileNet-V2",
+    ),
+}
+# Not published as rows of table 1, but of the same kind.
+MORE = {
+    "no lexicon": ("no lexicon", "no lexicon"),
+    "text alone": ("text alone", f"{DEPLOYED}, text alone"),
+    "the method, before pruning and INT8": (None, OURS),
+    "networks of the published size, not pruned": (None, "TinyBERT + ResNet-50"),
+}
+TABLE_4 = {
+    "none": ("91.7", "6.2", "18"),
+    "l1": ("91.2", "4.8", "20"),
+    "ours": ("91.5", "3.8", "22"),
+}
+TABLE_5 = {
+    "0.3": ("91.2", "4.5", "19"),
+    "0.4": ("90.9", "4.0", "21"),
+    "0.5": ("90.1", "3.5", "24"),
+    "0.6": ("89.5", "3.1", "27"),
+    "0.7": ("87.1", "2.7", "30"),
+}
+TABLE_6 = {64: "89.2", 128: "89.5", 192: "89.5", 256: "89.4"}
+TABLE_7 = {4: "89.1", 8: "89.5", 12: "89.6"}
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    path = HERE / name
+    return json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
+
+
+def f1(row: dict[str, Any] | None) -> str:
+    if not row:
+        return NONE
+    low, high = (100 * value for value in row["interval"])
+    return f"{100 * row['f']:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def difference(row: dict[str, Any] | None) -> str:
+    found = (row or {}).get("against_ours")
+    if not found:
+        return NONE
+    least = 1 / 2001
+    p = f"p < {2 * least:.3f}" if found["p"] <= least else f"p = {found['p']:.3f}"
+    return f"{100 * found['difference']:+.1f} ({p})"
+
+
+def _runs(row: dict[str, Any] | None) -> str:
+    return str(len(row["runs"])) if row else NONE
+
+
+def _trained(experiments: dict[str, Any], name: str | None) -> list[str]:
+    row = experiments["summary"].get(name, {}) if name else {}
+    held, real = row.get(HELD_OUT), row.get(REAL)
+    return [_runs(held), f1(held), difference(held), f1(real)]
+
+
+def _measured(name: str | None) -> list[str]:
+    row = _read("shapes.json").get("1", {}).get(name)
+    if not row:
+        return [NONE] * 3
+    speed, share = row["times_as_fast"], row["share_of_peak"]
+    return [
+        f"{speed:.1f} ×",
+        f"{row['peak_bytes'] / 2**20:.0f} MB ({percent(share, 0)})",
+        f"{row['cpu_seconds_per_record']:.3f}",
+    ]
+
+
+def table_1(data: dict[str, Any]) -> str:
+    rows = [
+        [name, *published[:3], *_trained(data, trained), *_measured(measured)]
+        for name, (published, trained, measured) in TABLE_1.items()
+    ]
+    rows += [
+        [name, *[NONE] * 3, *_trained(data, trained), *_measured(measured)]
+        for name, (trained, measured) in MORE.items()
+    ]
+    header = ["", "published: F1", "GB", "records / s", "runs", "F1, held-out hospitals"]
+    header += ["from ours", "F1, real cases", "speed against BERT-Large", "peak memory (of its)"]
+    return f"{table([*header, 'CPU s / record'], rows)}\n\n{_settings(data)}"
+
+
+def _settings(data: dict[str, Any]) -> str:
+    runs = data["runs"]
+    steps = sorted({run["steps"] for run in runs.values()})
+    seeds = sorted({key.rsplit(" ", 1)[1] for key in runs})
+    times = [run["train_cpu_seconds"] for run in runs.values()]
+    return (
+        f"Steps of training: {', '.join(map(str, steps))}; seeds: {', '.join(seeds)}; "
+        f"{len(runs)} trainings of {min(times) / 60:.0f} to {max(times) / 60:.0f} CPU minutes."
+    )
+
+
+def hospitals(data: dict[str, Any]) -> str:
+    names = [name for name in (OURS, "CNN-BiLSTM", "no lexicon") if name in data["summary"]]
+    found = {name: data["summary"][name][HELD_OUT]["hospitals"] for name in names}
+    first = found[names[0]]
+    rows = [
+        [hospital, str(row["records"]), str(row["gold"])]
+        + [
+            f"{100 * found[name][hospital]['f']:.1f}" if hospital in found[name] else NONE
+            for name in names
+        ]
+        for hospital, row in sorted(first.items(), key=lambda item: -item[1]["f"])
+    ]
+    return table(["hospital", "records", "entities", *(f"F1, {name}" for name in names)], rows)
+
+
+def table_2(data: dict[str, Any]) -> str:
+    """Of fields.json."""
+    found = data["rows"]["dev"]
+    ways = [way for way in ("gold entities", "predicted entities") if way in found]
+    rows = [
+        [name, f"{figure:.1f}", str(found[ways[0]][name]["gold"])]
+        + [percent(found[way][name]["f"]).removesuffix(" %") for way in ways]
+        for name, figure in data["published"].items()
+    ]
+    return table(["field", "published F1", "records", *(f"F1, {way}" for way in ways)], rows)
+
+
+def table_3(data: dict[str, Any]) -> str:
+    """Of fusion.json; the others are read beside it."""
+    rows = []
+    gate, no_gate = (data["summary"].get(f"{name}, 4 heads", {}) for name in ("gate", "no gate"))
+    for title in ("as written, agreeing photo", "omitted, agreeing photo"):
+        if title in gate and title in no_gate:
+            change = 100 * (gate[title]["f"]["mean"] - no_gate[title]["f"]["mean"])
+            seeds = min(part[title]["seeds"] for part in (gate, no_gate))
+            rows.append([f"gate: F1, {title}, real photos", "+2.8", f"{change:+.1f}", str(seeds)])
+    trained = _read("experiments.json").get("summary", {})
+    if OURS in trained and "no gate" in trained:
+        row = trained["no gate"][HELD_OUT]["against_ours"]
+        change = f"{-100 * row['difference']:+.1f}"
+        rows.append(["gate: F1, rendered photos", "+2.8", change, str(len(row["runs"]))])
+    scores = _read("ner.json").get("summary", {})
+    for part in ("written dev", REAL):
+        with_it, without = (
+            scores.get(f"records + real{more}", {}).get(part, {}) for more in ("", ", no lexicon")
+        )
+        if with_it and without:
+            change = 100 * (with_it["rare_recall"]["mean"] - without["rare_recall"]["mean"])
+            title = f"lexicon: recall of rare entities, {part}"
+            rows.append([title, "+6.2 (F1)", f"{change:+.1f}", str(with_it["seeds"])])
+    for name, row in _read("dbp.json").items():
+        runs = row["rows"]
+        saved = 1 - runs["loose"]["peak_bytes"] / runs["without"]["peak_bytes"]
+        done = runs["loose"]["completed"] / row["records"]
+        rows.append([f"DBP: peak memory, {name}", "-38.7 %", f"-{percent(saved)}", "1"])
+        title = f"DBP: records done, long ones among them, {name}"
+        rows.append([title, "99.6 %", percent(done), "1"])
+    return table(["", "published", "here", "runs"], rows)
+
+
+def _cut(row: dict[str, Any] | None, key: str) -> str:
+    return pm(row[key]) if row else NONE
+
+
+METHODS = {
+    "none": "none",
+    "random": "random",
+    "l1": "L1",
+    "bn_scale": "BN-scale",
+    "taylor": "Taylor",
+    "l1, global": "L1, all units ranked together",
+    "taylor, global": "Taylor, all units ranked together",
+    "ours": "memory-constrained (ours)",
+}
+
+
+def table_4(data: dict[str, Any], share: str = "0.6") -> str:
+    """Of compression.json."""
+    rows = []
+    for method, title in METHODS.items():
+        cells, seeds = [], []
+        for part, key in (("text", "f"), ("tongue", "macro_f")):
+            found = data["summary"][part].get(method, {})
+            found = found.get("0" if method == "none" else share)
+            cells += [_cut(found, key), f"{found['error']['mean']:.3f}" if found else NONE]
+            seeds += [found["seeds"]] if found else []
+        if seeds:
+            published = TABLE_4.get(method, (NONE,) * 3)
+            rows.append([title, *published, *cells, str(max(seeds))])
+    header = ["", "published: F1", "GB", "records / s", "text F1", "its vectors' error"]
+    return table([*header, "tongue macro F1", "its vectors' error", "seeds"], rows)
+
+
+def table_5(data: dict[str, Any]) -> str:
+    rows = []
+    for share, published in TABLE_5.items():
+        cells = [
+            _cut(data["summary"][part].get(method, {}).get(share), key)
+            for part, key in (("text", "f"), ("tongue", "macro_f"))
+            for method in ("ours", "taylor, global", "l1")
+        ]
+        rows.append([f"{float(share):.0%}".replace("%", " %"), *published, *cells])
+    header = ["inner bytes cut", "published: F1", "GB", "records / s"]
+    header += [
+        f"{part}: {method}"
+        for part in ("text F1", "tongue macro F1")
+        for method in ("ours", "Taylor", "L1")
+    ]
+    return table(header, rows)
+
+
+def _sizes(data: dict[str, Any], published: dict[int, str], title: str) -> str:
+    rows = []
+    for size, figure in published.items():
+        name = title.format(size)
+        rows.append([str(size), figure, *_trained(data, name), *_measured(name)])
+    header = ["", "published: F1", "runs", "F1, held-out hospitals", "from ours", "F1, real cases"]
+    more = ["speed against BERT-Large", "peak memory (of its)", "CPU s / record"]
+    return table([*header, *more], rows)
+
+
+def table_6(data: dict[str, Any]) -> str:
+    return _sizes(data, TABLE_6, "LSTM hidden {}")
+
+
+def table_7(data: dict[str, Any]) -> str:
+    return _sizes(data, TABLE_7, "{} heads")
+
+
+def rules(data: dict[str, Any]) -> str:
+    rows = [
+        [
+            *(name, str(r["rules"]), f"{r['raw']:.1f}", f"{r['structured']:.1f}"),
+            *(f"{r['points']:+.1f}", f"{r['relative']:+.1f} %"),
+        ]
+        for name, r in data["rules"].items()
+    ]
+    header = ["rules", "", "confidence, raw keywords", "structured", "points", "relative"]
+    return f"{table(header, rows)}\n\nPublished: +18 %. {data['records']:,} records."
+
+
+def shapes(data: dict[str, Any]) -> str:
+    """Every row measured, the fastest first."""
+    parts = []
+    for threads, found in data.items():
+        if not threads.isdigit():
+            continue
+        rows = [
+            [
+                *(name, threads, str(row["records"]), f"{row['times_as_fast']:.1f} ×"),
+                *(megabytes(row["peak_bytes"]), percent(row["share_of_peak"], 0)),
+                f"{row['cpu_seconds_per_record']:.3f}",
+            ]
+            for name, row in sorted(found.items(), key=lambda r: -r[1]["times_as_fast"])
+        ]
+        parts += rows
+    header = ["", "threads", "records", "speed against BERT-Large", "peak memory", "of its"]
+    mean = data["data"]["many"]["characters"] / data["data"]["many"]["records"]
+    note = (
+        f"Records of {mean:.0f} characters in the mean; medians of {data['rounds']} rounds in turn "
+        "with BERT-Large, ratios of characters a second in the same round."
+    )
+    return f"{table([*header, 'CPU s / record'], parts)}\n\n{note}"
+
+
+def growth(data: dict[str, Any]) -> str:
+    rows = []
+    for name, found in data["series"].items():
+        points = found["points"]
+        for end, point in (("least", points[0]), ("most", points[-1])):
+            seconds = sorted(point["seconds"])[len(point["seconds"]) // 2]
+            per = f"{1e6 * seconds / point['size']:.1f}"
+            slopes = ["", ""]
+            if end == "most":
+                slopes = [f"{found['slope']:.2f}", f"{found['slope_of_last_half']:.2f}"]
+            rows.append([name, f"{point['size']:,}", per, megabytes(point["peak_bytes"]), *slopes])
+    header = ["", "size", "µs for each", "peak memory", "slope", "of the larger half"]
+    return table(header, rows)
+
+
+BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "table-1": ("experiments.json", table_1),
+    "hospitals": ("experiments.json", hospitals),
+    "table-2": ("fields.json", table_2),
+    "table-3": ("fusion.json", table_3),
+    "table-4": ("compression.json", table_4),
+    "table-5": ("compression.json", table_5),
+    "table-6": ("experiments.json", table_6),
+    "table-7": ("experiments.json", table_7),
+    "table-rules": ("rules.json", rules),
+    "shapes": ("shapes.json", shapes),
+    "growth": ("growth.json", growth),
+}

@@ -1,0 +1,282 @@
+"""The trained rows of the published tables (1, 3, 6, 7), on simulated hospitals held out.
+
+    python benchmarks/experiments.py OUT.json CORPUS_DIR [--gold GOLD_DIR] [--rows ROW ...]
+        [--folds 0 1 2 3 4] [--seeds 0] [--steps 600] [--weights ROW=NAME ...] [--jobs 1]
+
+CORPUS_DIR: made by `spacy project run render` (train, tune and dev.jsonl, images/): all three parts
+are put together and split anew by `hospitals.py`. GOLD_DIR: holds gold23.train.jsonl, trained on in
+every run, and gold23.dev.jsonl, scored too; no part of this repository. Each run trains on the
+other folds by `spacy train`'s loop and scores its last checkpoint; nothing is chosen. NAME: a
+Hugging Face folder or, with internet, a hub name, whose weights a row begins with; without it, a
+row whose encoder is not the one of this repository begins at random. A result that OUT.json holds
+already is not computed again. Kept are counts of each record, so that intervals and differences
+can be tested (`intervals.py`).
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import process_time
+from typing import Any
+
+from hospitals import hold_out, hospital, make_folds
+from intervals import compare, interval, sums
+from runs import run_missing, train_last
+
+ROOT = Path(__file__).parents[1]
+CONFIGS, ASSETS = ROOT / "configs", ROOT / "assets"
+NER = "components.multimodal_ner.model."
+OURS = "ours"
+HELD_OUT, REAL = "held-out hospitals", "gold23.dev (real)"
+VOCABULARY = 21_128  # of the Chinese BERT
+
+
+@dataclass(frozen=True)
+class Row:
+    """config: of configs/. changes: to it. photo: whether it looks at photos. tongue: a config
+    whose tongue encoder it takes. encoder: the shape of its text encoder, other than ours."""
+
+    config: str = "tinybert.cfg"
+    changes: dict[str, Any] = field(default_factory=dict)
+    photo: bool = True
+    tongue: str | None = None
+    encoder: str | None = None
+
+
+# Wide enough to be divided by 4, 8 and 12: 312 of TinyBERT and 120 of the characters.
+DIVISIBLE = {f"{NER}tok2vec.*.characters.{part}.width": 120 for part in ("embed", "encode")}
+ROWS: dict[str, Row] = {
+    OURS: Row(),
+    "text alone": Row(photo=False),
+    "no lexicon": Row(changes={f"{NER}lexicon": False}),
+    "no gate": Row(changes={f"{NER}gate": False}),
+    "CNN-BiLSTM": Row("ner_cpu.cfg", {f"{NER}lexicon": False}, photo=False),
+    "text + EfficientNet": Row(tongue="photos_cpu.cfg"),
+    "MobileBERT": Row(encoder="mobilebert"),
+    "BERT-Large": Row(encoder="bert-large", photo=False),
+    **{f"LSTM hidden {n}": Row(changes={f"{NER}hidden": n}) for n in (64, 128, 192, 256)},
+    **{f"{n} heads": Row(changes={f"{NER}heads": n, **DIVISIBLE}) for n in (4, 8, 12)},
+}
+# What trains for days without a GPU is asked for by name.
+ASKED = ("BERT-Large",)
+
+
+def read_parts(corpus: Path) -> list[dict[str, Any]]:
+    paths = [corpus / f"{part}.jsonl" for part in ("train", "tune", "dev")]
+    return [json.loads(line) for path in paths for line in path.read_text("utf8").splitlines()]
+
+
+def train_and_score(
+    corpus: Path,
+    gold: Path | None,
+    name: str,
+    fold: int,
+    seed: int,
+    steps: int | None,
+    weights: str | None,
+) -> dict[str, Any]:
+    """Runs in a process of its own: one training, and the counts of each record."""
+    from spacy_tcm.training.evaluation import entity_surfaces
+
+    training, held = hold_out(read_parts(corpus), fold)
+    scored = {HELD_OUT: held}
+    if gold is not None:
+        training += _read(gold / "gold23.train.jsonl")
+        scored[REAL] = _read(gold / "gold23.dev.jsonl")
+    known = entity_surfaces(training)
+    start = process_time()
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        path = out / "train.jsonl"
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in training]
+        path.write_text("".join(lines), encoding="utf8")
+        nlp = train_last(make_config(name, path, corpus, seed, out, weights), out, steps)
+        seconds = process_time() - start
+        return {
+            "train_cpu_seconds": round(seconds),
+            "training_records": len(training),
+            "steps": nlp.config["training"]["max_steps"],
+            "weights": weights,
+            "counts": {
+                part: {
+                    "hospital": [hospital(record) if part == HELD_OUT else "" for record in some],
+                    "counts": count(nlp, some, corpus / "images", known),
+                }
+                for part, some in scored.items()
+            },
+        }
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+
+
+def count(
+    nlp: Any, records: Sequence[dict[str, Any]], images: Path, known: Any
+) -> list[tuple[int, ...]]:
+    """Of each record: entities of the gold, predicted, exactly right; of those whose surface is
+    unknown, of the gold and right."""
+    docs = []
+    for record in records:
+        doc = nlp.make_doc(record["text"])
+        if record.get("image"):
+            doc._.tongue_image = str(images / record["image"])
+        docs.append((doc, record))
+    counts = []
+    rules = [name for name in nlp.pipe_names if name.startswith("tcm_")]
+    with nlp.select_pipes(disable=rules):
+        for doc, record in nlp.pipe(docs, as_tuples=True):
+            gold = {tuple(entity) for entity in record["entities"]}
+            found = {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}
+            rare = {e for e in gold if record["text"][e[0] : e[1]] not in known}
+            right = gold & found
+            counts.append((len(gold), len(found), len(right), len(rare), len(rare & right)))
+    return counts
+
+
+def make_config(
+    name: str, training: Path, corpus: Path, seed: int, out: Path, weights: str | None
+) -> Any:
+    """The config of a row, its paths and changes filled in."""
+    from spacy.util import load_config
+
+    row = ROWS[name]
+    overrides = {
+        "paths.train": str(training),
+        "paths.tune": str(corpus / "tune.jsonl"),
+        "paths.images": str(corpus / "images"),
+        "paths.lexicon": str(ASSETS / "lexicon"),
+        "system.seed": seed,
+        "training.logger.progress_bar": False,
+        "corpora.dev.limit": 5,  # for the log
+        **row.changes,
+    }
+    if row.config == "tinybert.cfg":
+        ours = ASSETS / "encoder"
+        other = _make_encoder(row.encoder, ours, out / "encoder", seed) if row.encoder else ours
+        overrides["paths.encoder"] = weights or str(other)
+    config = load_config(CONFIGS / row.config, overrides=overrides)
+    if not row.photo:
+        config["nlp"]["pipeline"].remove("tongue_encoder")
+        del config["components"]["tongue_encoder"]
+        config["components"]["multimodal_ner"]["model"]["tongue"] = None
+    elif row.tongue:
+        other = load_config(CONFIGS / row.tongue, interpolate=False)["components"]["tongue_encoder"]
+        other["model"]["weights"] = str(ASSETS / "tongue" / "trunk.safetensors")
+        other["model"]["segmenter"] = None  # a rendered photo shows nothing but the tongue
+        other["model"]["lights"] = 0
+        config["components"]["tongue_encoder"] = other
+    return config
+
+
+def _make_encoder(kind: str, ours: Path, out: Path, seed: int) -> Path:
+    """An encoder of a published shape with random weights, and the tokenizer of ours."""
+    import torch
+    from transformers import AutoTokenizer, BertModel, MobileBertConfig, MobileBertModel
+
+    from spacy_tcm.training.pretraining.encoder import EncoderShape
+
+    torch.manual_seed(seed)
+    AutoTokenizer.from_pretrained(ours).save_pretrained(out)
+    if kind == "mobilebert":
+        net: Any = MobileBertModel(MobileBertConfig(vocab_size=VOCABULARY))
+    else:
+        net = BertModel(EncoderShape(1024, 24, 16, 4096).config(VOCABULARY))
+    net.save_pretrained(out)
+    return out
+
+
+def summarize(runs: dict[str, Any]) -> dict[str, Any]:
+    """By row and part: F1 of all its runs' counts together, with an interval; rare recall; the
+    worst and best hospital; and the difference from ours on the runs that both have."""
+    summary: dict[str, Any] = {}
+    for name in ROWS:
+        done = {key.split(" | ", 1)[1]: run for key, run in runs.items() if _row_of(key) == name}
+        ours = {key.split(" | ", 1)[1]: run for key, run in runs.items() if _row_of(key) == OURS}
+        for part in (HELD_OUT, REAL):
+            some = {key: run["counts"][part] for key, run in done.items() if part in run["counts"]}
+            if not some:
+                continue
+            counts = [c for run in some.values() for c in run["counts"]]
+            entry = {
+                "runs": sorted(some),
+                "records": len(counts),
+                **sums(counts),
+                "interval": interval(counts),
+                "train_cpu_seconds": sum(run["train_cpu_seconds"] for run in done.values()),
+            }
+            if part == HELD_OUT:
+                entry["hospitals"] = _by_hospital(some.values())
+            both = sorted(set(some) & set(ours))
+            if name != OURS and both:
+                entry["against_ours"] = compare(
+                    [c for key in both for c in some[key]["counts"]],
+                    [c for key in both for c in ours[key]["counts"][part]["counts"]],
+                ) | {"runs": both}
+            summary.setdefault(name, {})[part] = entry
+    return summary
+
+
+def _row_of(key: str) -> str:
+    return key.split(" | ", 1)[0]
+
+
+def _by_hospital(runs: Any) -> dict[str, Any]:
+    found: dict[str, list[Any]] = {}
+    for run in runs:
+        for name, counts in zip(run["hospital"], run["counts"], strict=True):
+            found.setdefault(name, []).append(counts)
+    return {name: {"records": len(some), **sums(some)} for name, some in sorted(found.items())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--gold", type=Path)
+    known = [name for name in ROWS if name not in ASKED]
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS], default=known)
+    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--weights", nargs="+", default=[], metavar="ROW=NAME")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    weights = dict(item.split("=", 1) for item in args.weights)
+    if args.one:
+        row, fold, seed = args.one.split(" | ")
+        numbers = int(fold.split()[1]), int(seed.split()[1])
+        result = train_and_score(
+            args.corpus, args.gold, row, *numbers, args.steps, weights.get(row)
+        )
+        args.out.write_text(json.dumps(result), encoding="utf8")
+        return
+    if args.gold is None:
+        print(f"No --gold: no real cases are trained on, and {REAL} is not scored.")
+    arguments = [str(args.corpus), "--steps", str(args.steps)]
+    arguments += ["--gold", str(args.gold)] if args.gold else []
+    arguments += ["--weights", *args.weights] if args.weights else []
+    for number, names in enumerate(make_folds(read_parts(args.corpus))):
+        print(f"fold {number}: {'; '.join(names)}")
+    run_missing(
+        args.out,
+        [f"{r} | fold {f} | seed {s}" for s in args.seeds for f in args.folds for r in args.rows],
+        __file__,
+        arguments,
+        summarize,
+        lambda result: (
+            ", ".join(
+                f"{part} F {sums(run['counts'])['f']:.3f}" for part, run in result["counts"].items()
+            )
+            + f", {result['train_cpu_seconds']} s"
+        ),
+        args.jobs,
+    )
+
+
+if __name__ == "__main__":
+    main()
