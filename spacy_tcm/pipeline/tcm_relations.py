@@ -4,18 +4,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import srsly
 from spacy.language import Language
-from spacy.pipeline import Pipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy.util import SimpleFrozenList, from_bytes, from_disk, to_bytes, to_disk
 
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions, note_provenance
+from spacy_tcm.pipeline.stored import Stored, StoringPipe, store_table
 from spacy_tcm.relations import Mention, RelationRules
 
-RULES_FILE = "relations.json"
 # Of an entity, what would make a relation untrue of this patient now; None, it was not looked at.
 PLAIN = {
     "negation": ("present", "possible", None),
@@ -44,7 +41,7 @@ def make_tcm_relations(
     return TCMRelations(name, polarity=polarity)
 
 
-class TCMRelations(Pipe):
+class TCMRelations(StoringPipe):
     """Reads ``doc.ents``, with what ``tcm_context``, ``tcm_sections`` and the prescriptions say of
     them, if they ran; writes ``doc._.relations``.
 
@@ -115,30 +112,8 @@ class TCMRelations(Pipe):
         stored in the pipeline. RAISES ModelError: it cannot be used."""
         self.rules = RelationRules.from_path(rules)
 
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """The rules; the settings are in the pipeline's config."""
-        to_disk(path, {RULES_FILE: lambda p: srsly.write_json(p, self.rules.data)}, exclude)
-
-    def from_disk(
-        self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMRelations":
-        """RAISES ModelError: the rules there cannot be used."""
-        setters = {RULES_FILE: lambda p: self._set_rules(RelationRules.from_path(p))}
-        from_disk(path, setters, exclude)
-        return self
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        return to_bytes({"rules": lambda: srsly.json_dumps(self.rules.data)}, exclude)
-
-    def from_bytes(
-        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMRelations":
-        setters = {"rules": lambda b: self._set_rules(RelationRules(srsly.json_loads(b)))}
-        from_bytes(data, setters, exclude)
-        return self
-
-    def _set_rules(self, rules: RelationRules) -> None:
-        self.rules = rules
+    def stored(self) -> list[Stored]:
+        return [store_table(self, "rules", RelationRules, "relations.json", "rules")]
 
 
 def _read_visits(doc: Doc) -> list[int]:

@@ -159,6 +159,6 @@ def test_bad_settings(nlp, tmp_path):
     with pytest.raises(ModelError, match=r"E641.*'drop'"):
         TCMRelations(polarity="drop")
     nlp.to_disk(tmp_path)
-    (tmp_path / "tcm_relations" / "relations.json").write_text("{}", "utf8")
+    (tmp_path / "tcm_relations" / "relations.json").write_text("[]", "utf8")
     with pytest.raises(ModelError, match=r"E640.*relations\.json"):
         spacy.load(tmp_path)
