@@ -1,10 +1,11 @@
 """Which entities belong together: rules over labels, order and distance."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spacy_tcm.errors import Errors
 from spacy_tcm.tables import Table
@@ -34,6 +35,8 @@ OF_THE_SYNDROME = {
     "PRINCIPLE": "TREATED_BY_PRINCIPLE",
     "FORMULA": "PRESCRIBED",
 }
+SHOWN = tuple(label for label, type_ in OF_THE_SYNDROME.items() if type_ == "MANIFESTS_AS")
+TREATMENTS = ("PRINCIPLE", "FORMULA")
 TYPES = (
     *dict.fromkeys(OF_THE_VISIT.values()),
     *("LOCATED_AT", "HAS_QUALITY", "HAS_SEVERITY", "HAS_FREQUENCY", "HAS_DURATION", "HAS_TRIGGER"),
@@ -81,7 +84,8 @@ class RelationRules(Table):
         self.filler = re.compile(rf"(?:[\s，,、：:（(“”\-=]|{'|'.join(map(re.escape, fillers))})*")
         for name in (
             *("durations", "not_durations", "whole_dosages", "footnotes", "shared_dosage"),
-            *("habits", "removed", "removed_list", "needles", "visits"),
+            *("habits", "removed", "removed_list", "needles", "visits", "items"),
+            "list_heads",
         ):
             setattr(self, name, re.compile(data[name]))
 
@@ -95,27 +99,35 @@ class RelationRules(Table):
     removed_list: re.Pattern[str]
     needles: re.Pattern[str]
     visits: re.Pattern[str]
+    items: re.Pattern[str]
+    list_heads: re.Pattern[str]
 
     def find(
-        self, text: str, mentions: Sequence[Mention], visit_starts: Iterable[int] = ()
+        self,
+        text: str,
+        mentions: Sequence[Mention],
+        visit_starts: Iterable[int] = (),
+        prescriptions: Iterable[Mapping[str, Any]] | None = None,
     ) -> list[Relation]:
-        """The relations of one text, in order of type, head and tail.
+        """The relations of one text, in order of type, head and tail. A text that is repeated has
+        as many more of them, not more.
 
         mentions: in order, not overlapping. visit_starts: where later visits begin, in characters;
-        those that the text's own headings tell are found.
+        those that the text's own headings tell are found. prescriptions: ``doc._.prescriptions``;
+        None, they were not read: then formulas, herbs and doses are told by order and distance.
         """
-        reader = _Reader(self, text, mentions)
+        starts = {*visit_starts, *(m.start() for m in self.visits.finditer(text))}
+        reader = _Reader(self, text, mentions, sorted(starts - {0}))
         local = [
             *reader.findings(),
             *reader.measurements(),
             *reader.places(),
-            *reader.prescriptions(),
+            *reader.prescriptions(None if prescriptions is None else list(prescriptions)),
             *reader.needling(),
             *reader.diagnoses(),
         ]
-        starts = sorted({*visit_starts, *(m.start() for m in self.visits.finditer(text))})
         unique: dict[tuple[str, int | str, int], Relation] = {}
-        for relation in [*local, *reader.visit_level(starts)]:
+        for relation in [*local, *reader.visit_level()]:
             unique.setdefault(relation[:3], relation)
         order = {name: number for number, name in enumerate(TYPES)}
         return sorted(unique.values(), key=lambda r: (order[r.type], str(r.head) == VISIT, _key(r)))
@@ -126,13 +138,26 @@ def _key(relation: Relation) -> tuple[int, int]:
 
 
 class _Reader:
-    """One text and its mentions."""
+    """One text and its mentions. starts: where later visits begin."""
 
-    def __init__(self, rules: RelationRules, text: str, mentions: Sequence[Mention]):
+    def __init__(
+        self,
+        rules: RelationRules,
+        text: str,
+        mentions: Sequence[Mention],
+        starts: Sequence[int],
+    ):
         self.rules = rules
         self.text = text
         self.mentions = mentions
         self.labels = [m.label for m in mentions]
+        # Of each mention, the number of its visit, and of the numbered item or line it stands in;
+        # where these begin; and of the items, where their numbers end.
+        self.visit_of = [bisect_right(starts, m.start) for m in mentions]
+        self.number_ends = {m.start(): m.end() for m in rules.items.finditer(text)}
+        lines = (m.end() for m in re.finditer(r"[\n\r]", text))
+        self.cuts = sorted({*self.number_ends, *lines})
+        self.item_of = [bisect_right(self.cuts, m.start) for m in mentions]
 
     def surface(self, i: int) -> str:
         return self.text[self.mentions[i].start : self.mentions[i].end]
@@ -331,13 +356,61 @@ class _Reader:
             if not found and before and self.is_adjacent(i - 1, i) and len(self.gap(i - 1, i)) < 3:
                 yield Relation("LOCATED_AT", i - 1, i, "adjacent")
 
-    def prescriptions(self) -> Iterator[Relation]:
+    def prescriptions(
+        self, prescriptions: Sequence[Mapping[str, Any]] | None
+    ) -> Iterator[Relation]:
+        """Formula, herbs and doses; the prescriptions that were read are right where they are."""
+        found = self._listed_prescriptions()
+        if prescriptions is None:
+            yield from found
+            return
+        of = {
+            i: number
+            for number, p in enumerate(prescriptions)
+            for i in self._between(p["start"], p["end"])
+        }
+        for relation in found:
+            assert isinstance(relation.head, int)
+            head, tail = of.get(relation.head), of.get(relation.tail)
+            if relation.type != "CONTAINS" and (None in (head, tail) or head == tail):
+                yield relation
+        herb_at = {m.start: i for i, m in enumerate(self.mentions) if m.label == "HERB"}
+        for p in prescriptions:
+            formula = p["formula"]
+            for head in self._between(formula["start"], formula["end"]) if formula else ():
+                for herb in p["herbs"] if self.labels[head] == "FORMULA" else ():
+                    if herb["start"] in herb_at:
+                        yield Relation("CONTAINS", head, herb_at[herb["start"]], "nearest")
+
+    def _between(self, start: int, end: int) -> range:
+        """The numbers of the mentions that begin there."""
+        first = bisect_left(self.mentions, start, key=lambda m: m.start)
+        return range(first, bisect_left(self.mentions, end, key=lambda m: m.start))
+
+    def _goes_on(self, i: int) -> bool:
+        """Whether a list that the mention before belongs to may go on here: in the same visit and
+        numbered item, or in an item that begins with a herb or a dose."""
+        if not i or self.visit_of[i - 1] != self.visit_of[i]:
+            return not i
+        if len(self.gap(i - 1, i)) > self.rules.far:
+            return False
+        cuts = self.cuts[self.item_of[i - 1] : self.item_of[i]]
+        ends = [self.number_ends[cut] for cut in cuts if cut in self.number_ends]
+        start = self.mentions[i].start
+        is_entry = self.labels[i] in ("HERB", "DOSAGE")
+        heads = (self.text[end:start].strip() for end in ends)
+        return all(is_entry and self.rules.list_heads.fullmatch(head) for head in heads)
+
+    def is_item(self, i: int) -> bool:
+        return self.item_of[i] > 0 and self.cuts[self.item_of[i] - 1] in self.number_ends
+
+    def _listed_prescriptions(self) -> Iterator[Relation]:
         formula: int | None = None
         waiting: list[int] = []  # herbs and procedures without a dosage
         taker: int | None = None  # what the next dosage is of
         dosed = gone = False
         for i, label in enumerate(self.labels):
-            if i and len(self.gap(i - 1, i)) > self.rules.far:
+            if not self._goes_on(i):
                 formula, taker, waiting = None, None, []
             if label == "FORMULA":
                 formula, taker, waiting, gone = i, i, [], False
@@ -403,35 +476,92 @@ class _Reader:
             if head is not None:
                 yield Relation("NEEDLED_AT", head, i, "nearest")
 
-    def diagnoses(self) -> Iterator[Relation]:
-        """Each syndrome with the nearest TCM disease, or, where there is none, the first other."""
-        syndromes = [i for i, label in enumerate(self.labels) if label == "SYNDROME"]
-        diseases = [i for i, label in enumerate(self.labels) if label == "TCM_DISEASE"]
-        rule = "nearest"
-        if not diseases:
-            diseases = [i for i, label in enumerate(self.labels) if label == "WM_DISEASE"][:1]
-            rule = "visit"
-        for i in syndromes if diseases else ():
-            head = min(
-                diseases, key=lambda d: (abs(self.mentions[d].start - self.mentions[i].start), d)
-            )
-            yield Relation("DIFFERENTIATED_AS", head, i, rule)
-            j = head - 1  # 中风（中经络）: both
-            while j >= 0 and self.labels[j] == "TCM_DISEASE" and len(self.gap(j, j + 1)) < 3:
-                yield Relation("DIFFERENTIATED_AS", j, i, "shared")
-                j -= 1
+    def visits(self) -> Iterator[list[int]]:
+        """The mentions of each visit that has any."""
+        for _, inside in groupby(range(len(self.mentions)), key=self.visit_of.__getitem__):
+            yield list(inside)
 
-    def visit_level(self, starts: Sequence[int]) -> Iterator[Relation]:
-        """Of a visit and its syndromes; a later visit that names none has those of the last."""
-        syndromes: list[int] = []
-        bounds = [0, *(s for s in starts if s > 0), len(self.text) + 1]
-        for begin, end in pairwise(bounds):
-            inside = [i for i, m in enumerate(self.mentions) if begin <= m.start < end]
-            syndromes = [i for i in inside if self.labels[i] == "SYNDROME"] or syndromes
+    def diagnoses(self) -> Iterator[Relation]:
+        """Each syndrome with the nearest TCM disease of its visit, or of the last that names one;
+        where there is none, with the first other of the visit."""
+        diseases: list[int] = []
+        rule = "visit"
+        for inside in self.visits():
+            if named := [i for i in inside if self.labels[i] == "TCM_DISEASE"]:
+                diseases, rule = named, "nearest"
+            elif rule == "visit":
+                others = [i for i in inside if self.labels[i] == "WM_DISEASE"]
+                diseases = others[:1] or diseases
+            starts = [self.mentions[d].start for d in diseases]
             for i in inside:
-                label = self.labels[i]
-                if label in OF_THE_VISIT:
-                    yield Relation(OF_THE_VISIT[label], VISIT, i, "visit")
-                if label in OF_THE_SYNDROME:
-                    for head in syndromes:
-                        yield Relation(OF_THE_SYNDROME[label], head, i, "visit")
+                if self.labels[i] != "SYNDROME" or not diseases:
+                    continue
+                start = self.mentions[i].start
+                at = bisect_right(starts, start)
+                head = min(
+                    diseases[max(at - 1, 0) : at + 1],
+                    key=lambda d: abs(self.mentions[d].start - start),
+                )
+                yield Relation("DIFFERENTIATED_AS", head, i, rule)
+                j = head - 1  # 中风（中经络）: both
+                while j >= 0 and self.labels[j] == "TCM_DISEASE" and len(self.gap(j, j + 1)) < 3:
+                    yield Relation("DIFFERENTIATED_AS", j, i, "shared")
+                    j -= 1
+
+    def visit_level(self) -> Iterator[Relation]:
+        """Of a visit and its syndromes; a later visit that names none has those named last."""
+        named: list[int] = []
+        for inside in self.visits():
+            for i in inside:
+                if self.labels[i] in OF_THE_VISIT:
+                    yield Relation(OF_THE_VISIT[self.labels[i]], VISIT, i, "visit")
+            shown = _Runs(self, inside, SHOWN)
+            treated = _Runs(self, inside, (*SHOWN, *TREATMENTS))
+            for _, item in groupby(inside, key=self.item_of.__getitem__):
+                own = list(item)
+                # 1.肝郁证：胃胀。2.脾虚证：乏力。: each has its own.
+                has_own = self.is_item(own[0]) and "SYNDROME" in [self.labels[i] for i in own]
+                shown_here = _Runs(self, own, SHOWN) if has_own else shown
+                treated_here = _Runs(self, own, (*SHOWN, *TREATMENTS)) if has_own else treated
+                for i in own:
+                    label = self.labels[i]
+                    if label in OF_THE_SYNDROME:
+                        runs = shown_here if label in SHOWN else treated_here
+                        for head in runs.of(i) or named:
+                            yield Relation(OF_THE_SYNDROME[label], head, i, "visit")
+            named = shown.runs[-1] if shown.runs else named
+
+
+class _Runs:
+    """The syndromes among some mentions, in runs that are one diagnosis: nothing of `breaks` lies
+    between, and none is named twice. So what is said again has its own, and is no one else's."""
+
+    def __init__(self, reader: _Reader, inside: Sequence[int], breaks: Sequence[str]):
+        self.reader = reader
+        self.runs: list[list[int]] = []
+        names: set[str] = set()
+        broken = True
+        for i in inside:
+            if reader.labels[i] == "SYNDROME":
+                name = reader.surface(i)
+                if broken or name in names:
+                    self.runs.append([])
+                    names, broken = set(), False
+                self.runs[-1].append(i)
+                names.add(name)
+            elif reader.labels[i] in breaks:
+                broken = True
+        self.starts = [run[0] for run in self.runs]
+
+    def of(self, i: int) -> list[int]:
+        """Findings come before the diagnosis, its treatment after; of its cause, the nearest."""
+        at = bisect_right(self.starts, i)
+        before, after = self.runs[max(at - 1, 0) : at], self.runs[at : at + 1]
+        if not before or not after:
+            return (before or after or [[]])[0]
+        label = self.reader.labels[i]
+        if label == "PATHOGENESIS":
+            mentions = self.reader.mentions
+            since = mentions[i].start - mentions[before[0][-1]].end
+            return before[0] if since <= mentions[after[0][0]].start - mentions[i].end else after[0]
+        return before[0] if label in TREATMENTS else after[0]

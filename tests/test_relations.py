@@ -14,15 +14,20 @@ SHORT = {label[:4]: label for label in LABELS}
 RULES = RelationRules.from_path()
 
 
-def find(marked, local=True):
-    """Of "[便血 SYMP]，[色鲜红 QUAL]": "便血 HAS_QUALITY 色鲜红", and so on."""
+def read(marked):
+    """Text and mentions of "[便血 SYMP]，[色鲜红 QUAL]"."""
     text, mentions, at = "", [], 0
     for match in re.finditer(r"\[(\S+) (\w{4})\]", marked):
         text += marked[at : match.start()]
         mentions.append(Mention(len(text), len(text) + len(match[1]), SHORT[match[2]]))
         text += match[1]
         at = match.end()
-    text += marked[at:]
+    return text + marked[at:], mentions
+
+
+def find(marked, local=True):
+    """Of "[便血 SYMP]，[色鲜红 QUAL]": "便血 HAS_QUALITY 色鲜红", and so on."""
+    text, mentions = read(marked)
     words = [text[m.start : m.end] for m in mentions]
     return {
         f"{VISIT if r.head == VISIT else words[r.head]} {r.type} {words[r.tail]}"
@@ -119,6 +124,118 @@ def test_of_visits_and_syndromes():
         "脾气虚证 MANIFESTS_AS 乏力",
     }
     assert not found & {"湿热下注证 MANIFESTS_AS 乏力", "脾气虚证 MANIFESTS_AS 便血"}
+
+
+@pytest.mark.parametrize(
+    ("marked", "expected", "unexpected"),
+    [
+        (  # each numbered item has its own, treatment too
+            "1.[肝郁证 SYND]：[胃胀 SYMP]。[疏肝 PRIN]。"
+            "2.[脾虚证 SYND]：[乏力 SYMP]。[健脾 PRIN]。",
+            {
+                "肝郁证 MANIFESTS_AS 胃胀",
+                "肝郁证 TREATED_BY_PRINCIPLE 疏肝",
+                "脾虚证 MANIFESTS_AS 乏力",
+                "脾虚证 TREATED_BY_PRINCIPLE 健脾",
+            },
+            {"脾虚证 MANIFESTS_AS 胃胀", "肝郁证 MANIFESTS_AS 乏力"},
+        ),
+        (  # a list of diagnoses is of all findings before it
+            "[胃胀 SYMP]，[乏力 SYMP]。诊断：1.[肝郁证 SYND]\n2.[脾虚证 SYND]\n[疏肝 PRIN]",
+            {
+                "肝郁证 MANIFESTS_AS 胃胀",
+                "脾虚证 MANIFESTS_AS 乏力",
+                "肝郁证 TREATED_BY_PRINCIPLE 疏肝",
+                "脾虚证 TREATED_BY_PRINCIPLE 疏肝",
+            },
+            set(),
+        ),
+        (
+            "[咳嗽 SYMP]，[风热证 SYND]\n2024-05-03 查房\n[乏力 SYMP]，[气虚证 SYND]",
+            {"风热证 MANIFESTS_AS 咳嗽", "气虚证 MANIFESTS_AS 乏力"},
+            {"风热证 MANIFESTS_AS 乏力", "气虚证 MANIFESTS_AS 咳嗽"},
+        ),
+        (  # an appointment is no visit
+            "[风热证 SYND]，1周后复诊，[乏力 SYMP]仍在[气虚证 SYND]",
+            {"气虚证 MANIFESTS_AS 乏力"},
+            {"风热证 MANIFESTS_AS 乏力"},
+        ),
+        (
+            "[痔病 TCM_]，[湿热证 SYND]。二诊：[便血病 TCM_]，[气虚证 SYND]。三诊：[血虚证 SYND]",
+            {
+                "痔病 DIFFERENTIATED_AS 湿热证",
+                "便血病 DIFFERENTIATED_AS 气虚证",
+                "便血病 DIFFERENTIATED_AS 血虚证",
+            },
+            set(),
+        ),
+        (  # a wash is another prescription
+            "1.[四君汤 FORM]：[党参 HERB][9g DOSA]。2.外洗：[苦参 HERB][30g DOSA]，[7剂 DOSA]。",
+            {"四君汤 CONTAINS 党参", "苦参 HAS_DOSAGE 30g"},
+            {"四君汤 CONTAINS 苦参", "四君汤 HAS_DOSAGE 7剂"},
+        ),
+        (
+            "1.选方：[四君汤 FORM]\n2.药物：[党参 HERB][9g DOSA]\n"
+            "3.[白术 HERB][9g DOSA]\n4.[7剂 DOSA]",
+            {"四君汤 CONTAINS 党参", "四君汤 CONTAINS 白术", "四君汤 HAS_DOSAGE 7剂"},
+            set(),
+        ),
+        (
+            "[四君汤 FORM]：[党参 HERB][9g DOSA]。二诊：[黄芪 HERB][30g DOSA]。",
+            {"四君汤 CONTAINS 党参", "黄芪 HAS_DOSAGE 30g"},
+            {"四君汤 CONTAINS 黄芪"},
+        ),
+    ],
+)
+def test_nothing_reaches_into_another_visit_or_item(marked, expected, unexpected):
+    found = find(marked, local=False)
+    assert found >= expected
+    assert not found & unexpected
+
+
+NOTE = (
+    "[便血 SYMP][3天 TIME]，[舌红 TONG]。"
+    "[痔病 TCM_]（[湿热证 SYND]、[血瘀证 SYND]），[湿热内生 PATH]。"
+    "[清热 PRIN]，[地榆散 FORM]：[地榆 HERB][9g DOSA]，[黄芩 HERB][6g DOSA]。[7剂 DOSA]。"
+)
+
+
+@pytest.mark.parametrize("between", ["", "\n", "\n2024-05-03 查房\n", "二诊：", "1."])
+def test_a_note_that_is_repeated_has_no_more_relations_each_time(between):
+    once = len(RULES.find(*read(NOTE)))
+    assert len(RULES.find(*read((NOTE + between) * 60))) <= 60 * (once + 1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(LABELS), st.text("，。、 \n1.:：二诊", max_size=3)), max_size=9
+    )
+)
+def test_relations_grow_as_the_text(parts):
+    marked = "".join(f"{gap}[{label}3 {label[:4]}]" for label, gap in parts)
+    twice, often = (len(RULES.find(*read(marked * n))) for n in (2, 16))
+    assert often <= 16 * twice
+
+
+def test_prescriptions_that_were_read_tell_what_a_formula_holds():
+    text, mentions = read(
+        "[四君汤 FORM]、[二陈汤 FORM]：[党参 HERB][9g DOSA]。[苦参 HERB][30g DOSA]"
+    )
+    herbs = [{"start": mentions[2].start}]
+    formula = {"start": 0, "end": mentions[1].end}
+    first = {"start": 0, "end": mentions[3].end, "formula": formula, "herbs": herbs}
+    second = {
+        "start": mentions[4].start,
+        "end": mentions[5].end,
+        "formula": None,
+        "herbs": [{"start": mentions[4].start}],
+    }
+    found = {r[:3] for r in RULES.find(text, mentions, (), [first, second])}
+    assert found == {
+        *(("CONTAINS", 0, 2), ("CONTAINS", 1, 2)),
+        *(("HAS_DOSAGE", 2, 3), ("HAS_DOSAGE", 4, 5)),
+    }
+    assert ("CONTAINS", 1, 4) in {r[:3] for r in RULES.find(text, mentions)}
 
 
 @given(

@@ -43,12 +43,13 @@ def query(
     ] = None,
 ) -> None:
     """Put a question to a knowledge graph; without one, list the saved queries. Prints CSV."""
-    from spacy_tcm.records.graph import ask, describe, saved_queries
+    from spacy_tcm.records.graph import ask, check_store, describe, saved_queries
 
     if question is None:
         for name, text in saved_queries().items():
             typer.echo(f"{name}: {describe(text)}")
         return
+    check_store(graph)
     pairs = [value.partition("=") for value in values or []]
     for name, sign, _ in pairs:
         if not sign or not name.isidentifier():
@@ -57,7 +58,9 @@ def query(
         path = Path(question)
         if not path.is_file():
             known = ", ".join(saved_queries())
-            raise RecordError(Errors.E593.format(cause="no such file", known=known))
+            raise RecordError(
+                Errors.E593.format(cause="no saved query or file is called so", known=known)
+            )
         question = path.read_text(encoding="utf8")
     names, rows = ask(graph, question, {name: text for name, _, text in pairs})
     writer = csv.writer(sys.stdout, lineterminator="\n")

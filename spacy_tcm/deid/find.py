@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,11 @@ from spacy_tcm.errors import Errors
 from spacy_tcm.tables import Table
 
 DEFAULT_TABLE = Path(__file__).parents[1] / "resources" / "deid.json"
+
+# Those that are told by number.
+NUMBERS = frozenset(
+    ("ID_CARD", "MOBILE", "LANDLINE", "RECORD_NO", "BED", "INSURANCE", "POSTCODE", "QQ", "WECHAT")
+)
 
 _HAN = "[\u3400-\u9fff]"
 _SPACE = "[ \t]*"
@@ -451,6 +457,16 @@ class _Search:
                 if m.end() < match[0].find("路")
             ]
             self._take("ADDRESS", match.start() + max([0, *cuts]), match.end())
+
+
+@cache
+def _default_finder() -> IdentifierFinder:
+    return IdentifierFinder.from_path()
+
+
+def find_numbers(text: str) -> list[Identifier]:
+    """The identifiers that are numbers, of records, beds, phones and the like, by our own table."""
+    return [found for found in _default_finder().find(text) if found.kind in NUMBERS]
 
 
 def _strings(found: Any, name: str) -> list[str]:

@@ -25,6 +25,7 @@ from spacy_tcm.batching import (
     whole_batch,
 )
 from spacy_tcm.decoding import Potentials, best_paths, path_probabilities, posteriors
+from spacy_tcm.deid.find import find_numbers
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions, note_provenance
 from spacy_tcm.models.multimodal_crf import MultimodalModel, cut_long, pad, read_potentials
@@ -101,6 +102,7 @@ class MultimodalNER(TrainablePipe):
     probability that just this entity, with this label, is there: exact under the model, and where
     the pipeline was calibrated, at the temperature that makes it agree with how often it is right.
     ``span._.photo_gate`` is how far the gate of the cross-modal attention stood open at its tokens.
+    Numbers of records, beds, phones and the like (`spacy_tcm.deid.find`) are in no entity.
 
     Learns from partial annotation: where ``reference._.annotated_labels`` is a list, a token
     outside all entities may still be any label not in it; a token whose entity annotation is
@@ -267,8 +269,11 @@ class MultimodalNER(TrainablePipe):
     def set_annotations(self, docs: Iterable[Doc], entities: list[list[Entity]]) -> None:
         for doc, found in zip(docs, entities, strict=True):
             spans = []
+            numbers = find_numbers(doc.text) if found else []
             for start, end, label, gate, score in found:
                 span = Span(doc, start, end, label=label)
+                if any(n.start < span.end_char and span.start_char < n.end for n in numbers):
+                    continue
                 about = span._
                 about.score, about.photo_gate = score, gate
                 spans.append(span)

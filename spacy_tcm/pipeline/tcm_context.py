@@ -3,17 +3,13 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import srsly
 from spacy.language import Language
-from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import SimpleFrozenList, from_bytes, from_disk, to_bytes, to_disk
 
 from spacy_tcm.context.rules import ContextRules
 from spacy_tcm.extensions import install_extensions, note_provenance
-
-CONTEXT_FILE = "context.json"
+from spacy_tcm.pipeline.stored import Stored, StoringPipe, store_table
 
 
 @Language.factory(
@@ -26,7 +22,7 @@ def make_tcm_context(nlp: Language, name: str) -> "TCMContext":
     return TCMContext(name)
 
 
-class TCMContext(Pipe):
+class TCMContext(StoringPipe):
     """Reads ``doc.ents`` and ``doc._.sections``; writes the four qualifiers of each entity.
 
     ``span._.negation``: "present", "absent" or "possible"; ``span._.certainty``: "certain" or
@@ -61,26 +57,6 @@ class TCMContext(Pipe):
         in the pipeline. RAISES ModelError: it cannot be used."""
         self.rules = ContextRules.from_path(context)
 
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        to_disk(path, {CONTEXT_FILE: lambda p: srsly.write_json(p, self.rules.data)}, exclude)
-
-    def from_disk(
-        self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMContext":
-        """RAISES ModelError: the cues there cannot be used."""
-        setters = {CONTEXT_FILE: lambda p: self._set_rules(ContextRules.from_path(p))}
-        from_disk(path, setters, exclude)
-        return self
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        return to_bytes({"context": lambda: srsly.json_dumps(self.rules.data)}, exclude)
-
-    def from_bytes(
-        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMContext":
-        setters = {"context": lambda b: self._set_rules(ContextRules(srsly.json_loads(b)))}
-        from_bytes(data, setters, exclude)
-        return self
-
-    def _set_rules(self, rules: ContextRules) -> None:
-        self.rules = rules
+    def stored(self) -> list[Stored]:
+        # All keys of its objects are needed, too.
+        return [store_table(self, "rules", ContextRules, "context.json", "context", depth=2)]

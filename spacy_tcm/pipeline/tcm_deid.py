@@ -3,19 +3,16 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import srsly
 from spacy.language import Language
-from spacy.pipeline import Pipe
 from spacy.tokenizer import Tokenizer
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy.util import SimpleFrozenList, filter_spans, from_bytes, from_disk, to_bytes, to_disk
+from spacy.util import filter_spans
 
 from spacy_tcm.deid.find import IdentifierFinder, count_kinds
 from spacy_tcm.deid.replace import Deidentified, Deidentifier, OffsetMap, read_key
 from spacy_tcm.extensions import install_extensions
-
-TABLE_FILE = "deid.json"
+from spacy_tcm.pipeline.stored import Stored, StoringPipe, store_table
 
 
 @Language.factory(
@@ -30,7 +27,7 @@ def make_tcm_deid(
     return TCMDeid(nlp.tokenizer, name, action=action, replace=replace, key_file=key_file)
 
 
-class TCMDeid(Pipe):
+class TCMDeid(StoringPipe):
     """Finds identifiers in the text; writes ``doc._.deid``. It has to be the first component.
 
     ``doc._.deid``: ``{"action", "replaced", "counts": {kind: count}, "items": [{"kind", "start",
@@ -103,32 +100,9 @@ class TCMDeid(Pipe):
         in the pipeline. RAISES ModelError: it cannot be used."""
         self.deidentifier.finder = IdentifierFinder.from_path(table)
 
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """The table; the settings are in the pipeline's config, and the key is nowhere."""
-        to_disk(path, {TABLE_FILE: lambda p: srsly.write_json(p, self._data)}, exclude)
-
-    def from_disk(
-        self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMDeid":
-        """RAISES ModelError: the table there cannot be used."""
-        setters = {TABLE_FILE: lambda p: self._set_finder(IdentifierFinder.from_path(p))}
-        from_disk(path, setters, exclude)
-        return self
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        return to_bytes({"table": lambda: srsly.json_dumps(self._data)}, exclude)
-
-    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()) -> "TCMDeid":
-        setters = {"table": lambda b: self._set_finder(IdentifierFinder(srsly.json_loads(b)))}
-        from_bytes(data, setters, exclude)
-        return self
-
-    @property
-    def _data(self) -> dict:
-        return self.deidentifier.finder.data
-
-    def _set_finder(self, finder: IdentifierFinder) -> None:
-        self.deidentifier.finder = finder
+    def stored(self) -> list[Stored]:
+        """The table; the key is nowhere."""
+        return [store_table(self.deidentifier, "finder", IdentifierFinder, "deid.json", "table")]
 
 
 def get_offset_map(doc: Doc) -> OffsetMap:

@@ -4,12 +4,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import srsly
 from spacy.language import Language
-from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import SimpleFrozenList, from_bytes, from_disk, to_bytes, to_disk
 
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions, note_provenance
@@ -19,8 +16,7 @@ from spacy_tcm.fields.photo import join_photo
 from spacy_tcm.fields.pulse import PulseGrammar
 from spacy_tcm.fields.scene import Cues
 from spacy_tcm.fields.tongue import TongueGrammar
-
-TONGUE_FILE, PULSE_FILE, FIELDS_FILE = "tongue.json", "pulse.json", "fields.json"
+from spacy_tcm.pipeline.stored import Stored, StoringPipe, store_table
 
 
 @Language.factory(
@@ -34,7 +30,7 @@ def make_tcm_fields(nlp: Language, name: str, conflict_below: float) -> "TCMFiel
     return TCMFields(name, conflict_below=conflict_below)
 
 
-class TCMFields(Pipe):
+class TCMFields(StoringPipe):
     """Reads ``doc.ents`` and ``doc._.tongue``; writes ``doc._.fields`` and ``doc._.conflicts``.
 
     The fields are those of ``resources/fields.json`` and of the user. One that the text does not
@@ -111,56 +107,18 @@ class TCMFields(Pipe):
         own = own_definitions()
         self._set_fields(own if fields is None else merge(own, read_file(fields), str(fields)))
 
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """Grammars and definitions; the settings are in the pipeline's config."""
-        writers = {
-            TONGUE_FILE: lambda p: srsly.write_json(p, self.tongue.data),
-            PULSE_FILE: lambda p: srsly.write_json(p, self.pulse.data),
-            FIELDS_FILE: lambda p: srsly.write_json(p, self.fields),
-        }
-        to_disk(path, writers, exclude)
+    def stored(self) -> list[Stored]:
+        """Grammars and definitions."""
+        return [
+            store_table(self, "tongue", TongueGrammar, "tongue.json", "tongue"),
+            store_table(self, "pulse", PulseGrammar, "pulse.json", "pulse", optional=True),
+            Stored(
+                *("fields.json", "fields", lambda: self.fields, self._set_fields),
+                read=read_file,
+                optional=True,
+            ),
+        ]
 
-    def from_disk(
-        self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMFields":
-        """A file that an older pipeline lacks is the package's own. RAISES ModelError: one that is
-        there cannot be used."""
-
-        def read_pulse(file: Path) -> None:
-            if file.exists():
-                self.pulse = PulseGrammar.from_path(file)
-
-        def read_definitions(file: Path) -> None:
-            if file.exists():
-                self._set_fields(read_file(file), str(file))
-
-        readers = {
-            TONGUE_FILE: lambda p: setattr(self, "tongue", TongueGrammar.from_path(p)),
-            PULSE_FILE: read_pulse,
-            FIELDS_FILE: read_definitions,
-        }
-        from_disk(path, readers, exclude)
-        return self
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        parts = {
-            "tongue": lambda: srsly.json_dumps(self.tongue.data),
-            "pulse": lambda: srsly.json_dumps(self.pulse.data),
-            "fields": lambda: srsly.json_dumps(self.fields),
-        }
-        return to_bytes(parts, exclude)
-
-    def from_bytes(
-        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMFields":
-        setters = {
-            "tongue": lambda b: setattr(self, "tongue", TongueGrammar(srsly.json_loads(b))),
-            "pulse": lambda b: setattr(self, "pulse", PulseGrammar(srsly.json_loads(b))),
-            "fields": lambda b: self._set_fields(srsly.json_loads(b)),
-        }
-        from_bytes(data, setters, exclude)
-        return self
-
-    def _set_fields(self, definitions: dict[str, Any], source: str = "the definitions") -> None:
-        self.fields = merge(definitions, {"fields": []}, source)
+    def _set_fields(self, definitions: dict[str, Any], source: str | None = None) -> None:
+        self.fields = merge(definitions, {"fields": []}, source or "the definitions")
         self.cues = Cues(self.fields["cues"])

@@ -3,18 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import srsly
 from spacy.language import Language
-from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import SimpleFrozenList, from_bytes, from_disk, to_bytes, to_disk
 
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions, note_provenance
 from spacy_tcm.linking import CodeTables, best_id, read_code_table
-
-TABLE_FILE = "user_codes.json"
+from spacy_tcm.pipeline.stored import Stored, StoringPipe
 
 
 @Language.factory(
@@ -28,7 +24,7 @@ def make_tcm_linker(nlp: Language, name: str, fuzzy_above: float) -> "TCMLinker"
     return TCMLinker(name, fuzzy_above=fuzzy_above)
 
 
-class TCMLinker(Pipe):
+class TCMLinker(StoringPipe):
     """Reads ``doc.ents``; writes ``span._.codes`` (see :meth:`CodeTables.link`) and
     ``ent.kb_id_``: ``system:code`` of the best code, "" where nothing or several things fit, or a
     term is only similar.
@@ -80,24 +76,9 @@ class TCMLinker(Pipe):
         rows = [row for path in paths for row in read_code_table(path)]
         self.tables = CodeTables(rows, self.tables.fuzzy_above)
 
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """The user's codes; the settings are in the pipeline's config."""
-        to_disk(path, {TABLE_FILE: lambda p: srsly.write_json(p, self.tables.user_rows)}, exclude)
+    def stored(self) -> list[Stored]:
+        """The user's codes."""
+        return [Stored("user_codes.json", "codes", lambda: self.tables.user_rows, self._set)]
 
-    def from_disk(
-        self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMLinker":
-        from_disk(path, {TABLE_FILE: lambda p: self._set(srsly.read_json(p))}, exclude)
-        return self
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        return to_bytes({"codes": lambda: srsly.json_dumps(self.tables.user_rows)}, exclude)
-
-    def from_bytes(
-        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMLinker":
-        from_bytes(data, {"codes": lambda b: self._set(srsly.json_loads(b))}, exclude)
-        return self
-
-    def _set(self, rows: list[dict[str, str]]) -> None:
+    def _set(self, rows: list[dict[str, str]], source: str | None = None) -> None:
         self.tables = CodeTables(rows, self.tables.fuzzy_above)

@@ -3,18 +3,15 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import srsly
 from spacy.language import Language
-from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import SimpleFrozenList, from_bytes, from_disk, to_bytes, to_disk
 
 from spacy_tcm.extensions import install_extensions, note_provenance
+from spacy_tcm.pipeline.stored import Stored, StoringPipe, store_table
 from spacy_tcm.prescriptions.cautions import Cautions
 from spacy_tcm.prescriptions.grammar import PrescriptionGrammar
 
-WORDS_FILE, CAUTIONS_FILE = "prescriptions.json", "cautions.json"
 LABELS = ("FORMULA", "HERB", "DOSAGE", "DRUG")
 
 
@@ -29,7 +26,7 @@ def make_tcm_prescriptions(nlp: Language, name: str, cautions: bool) -> "TCMPres
     return TCMPrescriptions(name, cautions=cautions)
 
 
-class TCMPrescriptions(Pipe):
+class TCMPrescriptions(StoringPipe):
     """Reads FORMULA, HERB, DOSAGE and DRUG of ``doc.ents`` and the text between them; writes
     ``doc._.prescriptions`` and ``doc._.drugs``. **The warnings are no medical advice**: they point
     a pharmacist to what is to be looked up.
@@ -90,43 +87,8 @@ class TCMPrescriptions(Pipe):
         self.grammar = PrescriptionGrammar.from_path(words)
         self.cautions = Cautions.from_path(cautions)
 
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """Words and cautions; the settings are in the pipeline's config."""
-        files = {
-            WORDS_FILE: lambda p: srsly.write_json(p, self.grammar.data),
-            CAUTIONS_FILE: lambda p: srsly.write_json(p, self.cautions.data),
-        }
-        to_disk(path, files, exclude)
-
-    def from_disk(
-        self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMPrescriptions":
-        """RAISES ModelError: the words or cautions there cannot be used."""
-
-        def read_words(p: Path) -> None:
-            self.grammar = PrescriptionGrammar.from_path(p)
-
-        def read_cautions(p: Path) -> None:
-            self.cautions = Cautions.from_path(p)
-
-        from_disk(path, {WORDS_FILE: read_words, CAUTIONS_FILE: read_cautions}, exclude)
-        return self
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        parts = {
-            "words": lambda: srsly.json_dumps(self.grammar.data),
-            "cautions": lambda: srsly.json_dumps(self.cautions.data),
-        }
-        return to_bytes(parts, exclude)
-
-    def from_bytes(
-        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMPrescriptions":
-        def read_words(b: bytes) -> None:
-            self.grammar = PrescriptionGrammar(srsly.json_loads(b))
-
-        def read_cautions(b: bytes) -> None:
-            self.cautions = Cautions(srsly.json_loads(b))
-
-        from_bytes(data, {"words": read_words, "cautions": read_cautions}, exclude)
-        return self
+    def stored(self) -> list[Stored]:
+        return [
+            store_table(self, "grammar", PrescriptionGrammar, "prescriptions.json", "words"),
+            store_table(self, "cautions", Cautions, "cautions.json", "cautions"),
+        ]

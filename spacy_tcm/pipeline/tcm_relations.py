@@ -4,24 +4,27 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import srsly
 from spacy.language import Language
-from spacy.pipeline import Pipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy.util import SimpleFrozenList, from_bytes, from_disk, to_bytes, to_disk
 
 from spacy_tcm.errors import Errors, ModelError
 from spacy_tcm.extensions import install_extensions, note_provenance
+from spacy_tcm.pipeline.stored import Stored, StoringPipe, store_table
 from spacy_tcm.relations import Mention, RelationRules
 
-RULES_FILE = "relations.json"
 # Of an entity, what would make a relation untrue of this patient now; None, it was not looked at.
 PLAIN = {
     "negation": ("present", "possible", None),
     "temporality": ("current", None),
     "experiencer": ("patient", None),
 }
+# The sections that a note begins with, and those that come after its findings.
+OPENING = ("general", "chief_complaint")
+CLOSING = (
+    *("tcm_diagnosis", "wm_diagnosis", "diagnosis", "syndrome", "treatment_principle"),
+    *("prescription", "advice", "signature"),
+)
 PROPERTIES = ("dose", "unit", "processing", "footnote")
 
 
@@ -38,7 +41,7 @@ def make_tcm_relations(
     return TCMRelations(name, polarity=polarity)
 
 
-class TCMRelations(Pipe):
+class TCMRelations(StoringPipe):
     """Reads ``doc.ents``, with what ``tcm_context``, ``tcm_sections`` and the prescriptions say of
     them, if they ran; writes ``doc._.relations``.
 
@@ -48,9 +51,12 @@ class TCMRelations(Pipe):
     HAS_TONGUE, HAS_PULSE, DIAGNOSED_AS (visit -> entity); LOCATED_AT, HAS_QUALITY, HAS_SEVERITY,
     HAS_FREQUENCY, HAS_DURATION, HAS_TRIGGER (finding -> what is told of it); MEASURED_AS (test or
     finding -> value); DIFFERENTIATED_AS (disease -> syndrome); MANIFESTS_AS, CAUSED_BY,
-    TREATED_BY_PRINCIPLE, PRESCRIBED (syndrome -> finding, pathogenesis, principle, formula: all of
-    the same visit); CONTAINS (formula -> herb, with ``properties`` dose, unit, processing, footnote
-    where ``doc._.prescriptions`` knows the herb); HAS_DOSAGE; NEEDLED_AT (procedure -> point).
+    TREATED_BY_PRINCIPLE, PRESCRIBED (syndrome -> finding, pathogenesis, principle, formula: of the
+    same numbered item, if a syndrome stands there, else of the same visit, where findings go with
+    the next diagnosis and treatment with the last); CONTAINS (formula -> herb, with ``properties``
+    dose, unit, processing, footnote); HAS_DOSAGE; NEEDLED_AT (procedure -> point). Where
+    ``tcm_prescriptions`` ran, ``doc._.prescriptions`` tells which formula holds a herb, and no dose
+    belongs to another prescription.
 
     polarity: "exclude": no relation of an entity that is absent, past, planned or of the family.
     "keep": they are there, with ``polarity``, of both ends what is not plain:
@@ -69,11 +75,11 @@ class TCMRelations(Pipe):
     def __call__(self, doc: Doc) -> Doc:
         ents = list(doc.ents)
         mentions = [Mention(ent.start_char, ent.end_char, ent.label_) for ent in ents]
-        visits = [s["start"] for s in doc._.sections if s["id"] == "follow_up"]
+        known = doc._.prescriptions if "prescriptions" in doc._.provenance else None
         herbs = _read_herbs(doc)
         not_plain = [_read_polarity(ent) for ent in ents]
         doc._.relations = relations = []
-        for found in self.rules.find(doc.text, mentions, visits):
+        for found in self.rules.find(doc.text, mentions, _read_visits(doc), known):
             ends = {"tail": not_plain[found.tail]}
             if isinstance(found.head, int):
                 ends = {"head": not_plain[found.head], **ends}
@@ -106,30 +112,22 @@ class TCMRelations(Pipe):
         stored in the pipeline. RAISES ModelError: it cannot be used."""
         self.rules = RelationRules.from_path(rules)
 
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """The rules; the settings are in the pipeline's config."""
-        to_disk(path, {RULES_FILE: lambda p: srsly.write_json(p, self.rules.data)}, exclude)
+    def stored(self) -> list[Stored]:
+        return [store_table(self, "rules", RelationRules, "relations.json", "rules")]
 
-    def from_disk(
-        self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMRelations":
-        """RAISES ModelError: the rules there cannot be used."""
-        setters = {RULES_FILE: lambda p: self._set_rules(RelationRules.from_path(p))}
-        from_disk(path, setters, exclude)
-        return self
 
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        return to_bytes({"rules": lambda: srsly.json_dumps(self.rules.data)}, exclude)
-
-    def from_bytes(
-        self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TCMRelations":
-        setters = {"rules": lambda b: self._set_rules(RelationRules(srsly.json_loads(b)))}
-        from_bytes(data, setters, exclude)
-        return self
-
-    def _set_rules(self, rules: RelationRules) -> None:
-        self.rules = rules
+def _read_visits(doc: Doc) -> list[int]:
+    """Where later visits begin: a follow-up, or the head of another note after an end of one."""
+    starts, ended = [], False
+    for section in doc._.sections:
+        # One without a header goes on after another.
+        headed = section["header_end"] > section["start"]
+        opens = section["id"] in OPENING and section["kind"] == "header" and ended
+        if headed and (section["id"] == "follow_up" or opens):
+            starts.append(section["start"])
+            ended = False
+        ended = ended or section["id"] in CLOSING
+    return starts
 
 
 def _read_polarity(ent: Span) -> dict[str, str]:

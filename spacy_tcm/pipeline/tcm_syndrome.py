@@ -285,7 +285,7 @@ class TCMSyndrome(TrainablePipe):
     ) -> "TCMSyndrome":
         """RAISES ModelError: the elements cannot be used."""
         readers: dict[str, Any] = {
-            ELEMENTS_FILE: lambda p: setattr(self, "elements", SyndromeElements.from_path(p)),
+            ELEMENTS_FILE: lambda p: self._set_elements(SyndromeElements.read_json(p), str(p)),
             CFG_FILE: lambda p: self.cfg.update(srsly.read_json(p)),
             MODEL_FILE: lambda p: self.model.from_disk(p),
         }
@@ -305,7 +305,7 @@ class TCMSyndrome(TrainablePipe):
         self, data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> "TCMSyndrome":
         setters: dict[str, Any] = {
-            "elements": lambda b: setattr(self, "elements", SyndromeElements(srsly.json_loads(b))),
+            "elements": lambda b: self._set_elements(srsly.json_loads(b)),
             "cfg": lambda b: self.cfg.update(srsly.json_loads(b)),
             "model": lambda b: self.model.from_bytes(b),
         }
@@ -319,6 +319,9 @@ class TCMSyndrome(TrainablePipe):
         """docs: each with the entities to use."""
         found = [read_findings(d, self.elements, ents=e, photo=self.photo) for d, e in docs]
         return hash_findings(found, self.model.get_dim("nI"))
+
+    def _set_elements(self, data: Any, source: str | None = None) -> None:
+        self.elements = SyndromeElements.from_stored(data, source)
 
     def _set_candidates(self) -> None:
         """What follows from the configuration and the elements."""

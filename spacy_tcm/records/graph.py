@@ -58,8 +58,7 @@ def ask(
     RAISES RecordError: there is no store, or the query cannot be understood.
     """
     ox = _pyoxigraph()
-    if not (folder / "CURRENT").is_file():
-        raise RecordError(Errors.E592.format(path=folder))
+    check_store(folder)
     text = saved_queries().get(query, query)
     filters = "".join(
         f"FILTER(STR(?{name}) = {json.dumps(value, ensure_ascii=False)})\n"
@@ -76,6 +75,12 @@ def ask(
         names_known = ", ".join(saved_queries())
         raise RecordError(Errors.E593.format(cause=cause, known=names_known)) from None
     return names, [[_value(solution[name]) for name in names] for solution in found]
+
+
+def check_store(folder: Path) -> None:
+    """RAISES RecordError: there is no store that `build_graph` has made."""
+    if not (folder / "CURRENT").is_file():
+        raise RecordError(Errors.E592.format(path=folder))
 
 
 def describe(query: str) -> str:

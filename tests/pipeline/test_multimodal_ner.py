@@ -448,3 +448,18 @@ def test_a_users_own_terms_are_found_without_training_again():
     assert before < 0.5
     assert after > 0.9
     assert not any(nlp(example(name, False).text).ents for name in others), "nothing else is found"
+
+
+def test_numbers_that_tell_who_it_is_are_in_no_entity():
+    nlp = spacy.blank("tcm")
+    ner = nlp.add_pipe("multimodal_ner")
+    doc = nlp.make_doc("住院号：ZY0012345 床号：12床 电话：13812345678 血糖12mmol/L，便血")
+    words = ("ZY", "0012345", "12床 电话", "13812345678", "血糖", "12mmol/L", "便血")
+    found = []
+    for word in words:
+        at = doc.text.rindex(word)
+        span = doc.char_span(at, at + len(word), alignment_mode="expand")
+        found.append((span.start, span.end, "TEST", 0.0, 0.9))
+    ner.set_annotations([doc], [found])
+    assert [ent.text for ent in doc.ents] == ["血糖", "12mmol/L", "便血"]
+    assert all(ent._.score == 0.9 for ent in doc.ents)

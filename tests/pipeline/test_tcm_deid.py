@@ -181,7 +181,7 @@ def test_bad_settings(tmp_path):
         nlp.add_pipe("tcm_deid", config={"key_file": str(tmp_path / "none")})
     nlp.add_pipe("tcm_deid")
     nlp.to_disk(tmp_path / "saved")
-    (tmp_path / "saved" / "tcm_deid" / "deid.json").write_text("{}", "utf8")
+    (tmp_path / "saved" / "tcm_deid" / "deid.json").write_text("[]", "utf8")
     with pytest.raises(ModelError, match=r"E636.*deid\.json"):
         spacy.load(tmp_path / "saved")
 

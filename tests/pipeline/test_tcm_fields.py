@@ -324,7 +324,7 @@ def test_initialize_without_a_file_takes_our_grammar(own_grammar):
 
 def test_a_damaged_grammar_is_named(nlp, tmp_path):
     nlp.to_disk(tmp_path)
-    (tmp_path / "tcm_fields" / "tongue.json").write_text("{}", "utf8")
+    (tmp_path / "tcm_fields" / "tongue.json").write_text("[]", "utf8")
     with pytest.raises(ModelError, match=r"E461.*tongue\.json: "):
         spacy.load(tmp_path)
 

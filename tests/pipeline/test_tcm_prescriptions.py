@@ -102,6 +102,6 @@ def test_files_of_ones_own_are_stored_in_the_pipeline(nlp, tmp_path):
 
 def test_damaged_files_are_named(nlp, tmp_path):
     nlp.to_disk(tmp_path)
-    (tmp_path / "tcm_prescriptions" / "cautions.json").write_text("{}", "utf8")
+    (tmp_path / "tcm_prescriptions" / "cautions.json").write_text("[]", "utf8")
     with pytest.raises(ModelError, match=r"E621.*cautions\.json: "):
         spacy.load(tmp_path)

@@ -5,7 +5,8 @@ import spacy
 from spacy.tokens import Doc, Span
 
 from spacy_tcm.errors import ModelError
-from spacy_tcm.pipeline.tcm_relations import TCMRelations
+from spacy_tcm.pipeline.tcm_relations import TCMRelations, _read_visits
+from spacy_tcm.pipeline.tcm_sections import TCMSections
 
 CASES = [
     ("便血3天，无腹痛", [("便血", "SYMPTOM"), ("3天", "TIME"), ("腹痛", "SYMPTOM")]),
@@ -100,9 +101,30 @@ def test_sections_tell_later_visits(nlp, attributes):
         text + "。气虚证",
         [("湿热证", "SYNDROME"), ("便血", "SYMPTOM"), ("气虚证", "SYNDROME")],
     )
-    both._.sections = [{"id": "follow_up", "start": 4, "end": 13}]
+    both._.sections = TCMSections()(both)._.sections
     heads = [r["head"] for r in nlp(both)._.relations if r["type"] == "MANIFESTS_AS"]
     assert heads == [2]
+
+
+def test_a_second_note_is_another_visit(nlp):
+    nlp.add_pipe("tcm_sections", first=True)
+    text = "主诉：便血\n中医诊断：湿热证\n主诉：乏力\n"
+    doc = nlp(make_doc(nlp, text, [("便血", "SYMPTOM"), ("湿热证", "SYNDROME")]))
+    assert [s["id"] for s in doc._.sections].count("chief_complaint") == 2
+    assert _read_visits(doc) == [text.rindex("主诉")]
+
+
+def test_with_the_prescriptions_before_it(nlp):
+    nlp.add_pipe("tcm_prescriptions", first=True)
+    (text, entities) = "四君子汤：党参10g，白术9g，7剂。苦参30g煎水外洗", [("四君子汤", "FORMULA")]
+    entities += [(herb, "HERB") for herb in ("党参", "白术", "苦参")]
+    doc = nlp(make_doc(nlp, text, entities))
+    assert len(doc._.prescriptions) == 2
+    contains = [r for r in doc._.relations if r["type"] == "CONTAINS"]
+    assert [(doc.ents[r["tail"]].text, r["properties"]["dose"]) for r in contains] == [
+        ("党参", 10),
+        ("白术", 9),
+    ]
 
 
 @pytest.mark.parametrize("n_process", [1, 2])
@@ -137,6 +159,6 @@ def test_bad_settings(nlp, tmp_path):
     with pytest.raises(ModelError, match=r"E641.*'drop'"):
         TCMRelations(polarity="drop")
     nlp.to_disk(tmp_path)
-    (tmp_path / "tcm_relations" / "relations.json").write_text("{}", "utf8")
+    (tmp_path / "tcm_relations" / "relations.json").write_text("[]", "utf8")
     with pytest.raises(ModelError, match=r"E640.*relations\.json"):
         spacy.load(tmp_path)

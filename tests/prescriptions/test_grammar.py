@@ -213,10 +213,10 @@ def test_any_order_of_such_pieces(pieces):
 
 def test_bad_words(tmp_path):
     path = tmp_path / "words.json"
-    with pytest.raises(ModelError, match=r"E620.*words\.json.*FileNotFound"):
+    with pytest.raises(ModelError, match=r"E620.*words\.json.*No such file"):
         PrescriptionGrammar.from_path(path)
     path.write_text("{}", "utf8")
-    with pytest.raises(ModelError, match=r"E620.*KeyError"):
+    with pytest.raises(ModelError, match=r"E620.*missing: herbs, units"):
         PrescriptionGrammar.from_path(path)
     data = PrescriptionGrammar.from_path().data
     with pytest.raises(ModelError, match=r"E620.*a word is empty"):

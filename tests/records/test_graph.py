@@ -1,9 +1,11 @@
 """The embedded graph, asked in SPARQL; `folder` and `record` are those of the exports."""
 
 import copy
+import inspect
 
 import pytest
 
+from spacy_tcm.cli.graph import query
 from spacy_tcm.errors import RecordError
 from spacy_tcm.records.exports.common import read_records
 from spacy_tcm.records.graph import FILTERS, ask, build_graph, describe, saved_queries
@@ -73,6 +75,13 @@ def test_what_cannot_be_asked(graph, tmp_path):
         ask(graph, "SELECT ?s WHERE { ?s ?p ?o }", {"s": "x"})
     with pytest.raises(RecordError, match="E592"):
         ask(tmp_path, "counts")
+    for place, question, blamed in [
+        (tmp_path, "counts", "E592"),
+        (tmp_path, "no_such_question", "E592"),
+        (graph, "no_such_question", "E593.*no saved query or file"),
+    ]:
+        with pytest.raises(RecordError, match=blamed):
+            inspect.unwrap(query)(place, question, [])
 
 
 def test_building_replaces_a_graph_and_nothing_else(folder, graph, tmp_path):

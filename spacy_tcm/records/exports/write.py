@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from spacy_tcm.fields.definitions import own_definitions
 from spacy_tcm.records.exports import annotations, docbin, fhir, neo4j, rdf, tables
 from spacy_tcm.records.exports.common import RECORDS, Record, read_records, visit_id
 
@@ -131,10 +132,10 @@ FORMATS: dict[str, Callable[[Path, Path, bool, bool], list[Path]]] = {
 
 
 def _field_ids(source: Path) -> Sequence[str]:
-    """Of all records, in order of their first."""
-    return list(
-        dict.fromkeys(field for record in read_records(source) for field in record["fields"])
-    )
+    """Those of the package, so that the columns of two exports match; then others, in order of
+    their first."""
+    found = (field for record in read_records(source) for field in record["fields"])
+    return list(dict.fromkeys([*(f["id"] for f in own_definitions()["fields"]), *found]))
 
 
 def _named(source: Path) -> Iterator[tuple[str, Record]]:

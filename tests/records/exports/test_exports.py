@@ -14,6 +14,7 @@ from pyarrow import parquet
 from spacy.tokens import DocBin
 
 from spacy_tcm.errors import ModelError, RecordError
+from spacy_tcm.fields.definitions import own_definitions
 from spacy_tcm.record import make_record, read_schema
 from spacy_tcm.records.exports import annotations, common, fhir, neo4j, rdf, tables
 from spacy_tcm.records.exports.write import FORMATS, write_export
@@ -216,6 +217,22 @@ def test_tables_have_one_row_a_visit(folder, tmp_path):
     assert [{k: "" if v is None else v for k, v in row.items()} for row in rows] == [
         {k: float(v) if v and k.endswith((".low", ".high")) else v for k, v in row.items()}
         for row in (first, second)
+    ]
+
+
+def test_tables_of_two_exports_have_the_same_columns(record, tmp_path):
+    own = [field["id"] for field in own_definitions()["fields"]]
+    columns = []
+    for number, fields in enumerate(({}, {"我的.字段": {"value": True}, own[-1]: {"value": True}})):
+        source = tmp_path / f"{number}.jsonl"
+        source.write_text(json.dumps({**record, "fields": fields}), "utf8")
+        write_export(source, tmp_path, "csv", everything=False, check=True)
+        with (tmp_path / "visits.csv").open(encoding="utf-8-sig", newline="") as file:
+            (row,) = csv.DictReader(file)
+        columns.append([name for name in row if name in own or name.startswith("我的")])
+    assert columns == [
+        own,
+        [*own, *(f"我的.字段{part}" for part in ("", ".low", ".high", ".unit"))],
     ]
 
 
