@@ -1,7 +1,7 @@
 """The terms of the domain and where they occur in a text."""
 
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ class Lexicon:
 
     def __init__(self, entries: Iterable[Entry] = (), user_entries: Iterable[Entry] = ()):
         """RAISES LexiconError: an entry is malformed (see :func:`read_tsv`)."""
-        self._set(entries, user_entries)
+        self._set(_checked(entries), _checked(user_entries))
 
     @classmethod
     def from_tsv(cls, paths: Paths) -> "Lexicon":
@@ -70,7 +70,7 @@ class Lexicon:
         RAISES LexiconError, with the number of the entry: it is neither, or malformed (see
             :func:`read_tsv`).
         """
-        added = _table(terms)
+        added = _table(_checked(terms))
         self._user = _table([*self.user_entries, *(e for row in added.values() for e in row)])
         self._user_matcher = None
 
@@ -302,14 +302,19 @@ def _parse(text: str, path: str | Path, merged: bool) -> list[Entry]:
     return entries
 
 
-def _table(entries: Iterable[Entry | tuple[str, str]]) -> Table:
+def _table(entries: Iterable[Entry]) -> Table:
     rows: dict[str, set[Entry]] = {}
+    for entry in entries:
+        rows.setdefault(entry.term, set()).add(entry)
+    return {term: tuple(sorted(rows[term])) for term in sorted(rows)}
+
+
+def _checked(entries: Iterable[Entry | tuple[str, str]]) -> Iterator[Entry]:
     for number, given in enumerate(entries, start=1):
         where = f"entry {number}"
         entry = _as_entry(given, where)
         _check(entry, where)
-        rows.setdefault(entry.term, set()).add(entry)
-    return {term: tuple(sorted(rows[term])) for term in sorted(rows)}
+        yield entry
 
 
 def _as_entry(given: Any, where: str) -> Entry:
