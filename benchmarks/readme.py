@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import compression_page
+import data_card
 import structure_page
 from tables import pm, table
 
@@ -26,6 +27,8 @@ PAGES = (
     HERE / "STRUCTURE.md",
     ROOT / "assets" / "encoder" / "README.md",
     ROOT / "assets" / "tongue" / "README.md",
+    ROOT / "docs" / "model_card.md",
+    ROOT / "docs" / "data_card.md",
 )
 PARTS = ("written dev", "gold23.dev (real)")
 BY_LABEL = ("records + real", "TinyBERT, records + real")
@@ -397,6 +400,7 @@ BLOCKS = {
     "clean-clone": ("clean_clone.json", clean_clone),
     **compression_page.BLOCKS,
     **structure_page.BLOCKS,
+    **data_card.BLOCKS,
 }
 
 
