@@ -32,10 +32,10 @@ def sizes(split: dict[str, list[str]]) -> str:
             sum("qualifiers" in record for record in records),
             sum(record["source"] != "written" for record in records),
         ]
-        span = f"{lengths[0]:,} – {lengths[len(lengths) // 2]:,} – {lengths[-1]:,}"
-        rows.append([part, *(f"{count:,}" for count in counts), span])
-    header = ["part", "files", "records", "characters", "entities", "with qualifiers and fields"]
-    return table([*header, "from old case books", "length: least, median, most"], rows)
+        counts += [lengths[len(lengths) // 2], lengths[-1]]
+        rows.append([part, *(f"{count:,}" for count in counts)])
+    header = ["part", "files", "records", "characters", "entities", "with fields"]
+    return table([*header, "from old books", "median length", "longest"], rows)
 
 
 def labels(split: dict[str, list[str]]) -> str:

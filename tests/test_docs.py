@@ -43,6 +43,18 @@ def test_example(path, block, released, monkeypatch):
     exec(compile(block, str(path), "exec"), {})
 
 
+def test_the_chinese_readme_shows_what_is_printed(released, monkeypatch, capsys):
+    page = ROOT / "README.zh.md"
+    monkeypatch.syspath_prepend(released)
+    exec(compile(next(blocks(page)), str(page), "exec"), {})
+    (shown,) = re.findall(r"实际输出：\n\n```\n(.*?)```", page.read_text("utf8"), re.S)
+
+    def without_scores(text):
+        return re.sub(r" [01]\.\d+$", "", text, flags=re.M)
+
+    assert without_scores(capsys.readouterr().out) == without_scores(shown)
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_links_lead_somewhere(path):
     for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(#[^)]+)?\)", path.read_text("utf8")):
