@@ -3,9 +3,10 @@
 PYTHON = python3
 UV = uv
 
-# Training and development (with torch), and the light shape that a user installs (without).
+# Training and development (with torch), the light shape that a user installs (without), the site.
 VENV = .venv
 BASE_VENV = .venv-base
+DOCS_VENV = .venv-docs
 MODEL = training/model-best
 WHEEL = $(firstword $(wildcard models/tcm_multimodal-*.whl))
 DEMO = structure assets/examples/examples.jsonl --images assets/examples/images --out out/demo --html
@@ -15,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 
 SHELL = bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-base lint tables pins release clean
+.PHONY: help demo test test-base lint docs tables pins release clean
 
 help:
 	@echo "make demo       structure the example records; trains a pipeline first if none is shipped"
@@ -23,6 +24,7 @@ help:
 	@echo "make test-base  the light installation works without torch"
 	@echo "make lint       ruff and mypy"
 	@echo "make tables     measure what docs/benchmarks.md lacks, a row at a time (hours to days)"
+	@echo "make docs       the documentation as a site, in out/site"
 	@echo "make pins       compile requirements/ again (needs uv)"
 	@echo "make release    train, compress and package tcm_multimodal again (hours)"
 	@echo "make clean      remove what the commands above made, environments included"
@@ -50,6 +52,11 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# Nothing is fetched while it builds, and nothing that it builds would be: docs/hooks.py looks.
+docs: $(DOCS_VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	@echo "== out/site/index.html"
+
 # Universal: one file serves Python 3.10 to 3.13 on every system, by environment markers. The
 # smaller files are constrained by the largest, so that a package has one version in all.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes \
@@ -58,6 +65,7 @@ pins:
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml requirements/build.in --extra train --extra graph --extra dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml --extra train -c requirements/dev.txt -o requirements/train.txt
 	$(COMPILE) pyproject.toml --extra graph -c requirements/dev.txt -o requirements/graph.txt
+	$(COMPILE) pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt
 	$(COMPILE) pyproject.toml --extra peers -c requirements/dev.txt -o requirements/peers.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
@@ -101,7 +109,7 @@ tables: $(VENV)/.dev
 	$(BENCH) readme.py
 
 clean:
-	rm -rf $(VENV) $(BASE_VENV) corpus training metrics out build dist project.lock
+	rm -rf $(VENV) $(BASE_VENV) $(DOCS_VENV) corpus training metrics out build dist project.lock
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find spacy_tcm tests assets benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
@@ -149,4 +157,10 @@ $(BASE_VENV)/.package: $(BASE_VENV)/.base pyproject.toml
 $(BASE_VENV)/.model: $(BASE_VENV)/.package $(WHEEL)
 	@echo "== Installing $(notdir $(WHEEL))"
 	@$(BASE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(WHEEL)
+	@touch $@
+
+$(DOCS_VENV)/.docs: requirements/build.txt requirements/docs.txt
+	@echo "== Setting up $(DOCS_VENV), what the documentation is built with"
+	$(call create,$(DOCS_VENV))
+	$(call install,$(DOCS_VENV),requirements/docs.txt)
 	@touch $@

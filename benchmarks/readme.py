@@ -14,6 +14,7 @@ from typing import Any
 
 import benchmarks_page
 import compression_page
+import data_card
 import structure_page
 from tables import pm, table
 
@@ -28,6 +29,8 @@ PAGES = (
     ROOT / "docs" / "benchmarks.md",
     ROOT / "assets" / "encoder" / "README.md",
     ROOT / "assets" / "tongue" / "README.md",
+    ROOT / "docs" / "model_card.md",
+    ROOT / "docs" / "data_card.md",
 )
 PARTS = ("written dev", "gold23.dev (real)")
 BY_LABEL = ("records + real", "TinyBERT, records + real")
@@ -400,6 +403,7 @@ BLOCKS = {
     **compression_page.BLOCKS,
     **structure_page.BLOCKS,
     **benchmarks_page.BLOCKS,
+    **data_card.BLOCKS,
 }
 
 

@@ -57,7 +57,7 @@ def test_metadata():
     assert minors == list(PYTHONS)
     listed = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if ":: 3." in line]
     assert listed == minors
-    assert set(PROJECT["optional-dependencies"]) == {"train", "graph", "peers", "dev"}
+    assert set(PROJECT["optional-dependencies"]) == {"train", "graph", "peers", "docs", "dev"}
     base = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     assert not base & {"torch", "torchvision", "transformers", "spacy-transformers"}
 
@@ -102,7 +102,7 @@ def read_pins(name: str) -> list[tuple[Requirement, int]]:
     return pins
 
 
-@pytest.mark.parametrize("name", ["build.txt", "base.txt", "train.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["build.txt", "base.txt", "train.txt", "docs.txt", "dev.txt"])
 def test_pins_are_exact_and_hashed(name):
     pins = read_pins(name)
     assert pins
@@ -140,6 +140,7 @@ def test_pins_satisfy_pyproject(python, system):
     needed = {
         "base.txt": PROJECT["dependencies"],
         "train.txt": [*PROJECT["dependencies"], *extras["train"]],
+        "docs.txt": [*PROJECT["dependencies"], *extras["docs"]],
         "dev.txt": [*PROJECT["dependencies"], *extras["train"], *extras["dev"]],
         "build.txt": PYPROJECT["build-system"]["requires"],
     }
@@ -149,7 +150,7 @@ def test_pins_satisfy_pyproject(python, system):
             version = pins[name].get(canonicalize_name(requirement.name))
             assert version, f"{name} lacks {requirement}: run `make pins`"
             assert requirement.specifier.contains(version), f"{name}: {requirement} is {version}"
-        differing = {k: v for k, v in pins[name].items() if pins["dev.txt"].get(k) != v}
+        differing = {k: v for k, v in pins[name].items() if pins["dev.txt"].get(k, v) != v}
         assert not differing, f"{name} and dev.txt pin different versions: run `make pins`"
     assert not {"torch", "torchvision", "transformers"} & set(pins["base.txt"])
 
