@@ -20,6 +20,8 @@ DEFAULT_CONTEXT = Path(__file__).parents[1] / "resources" / "context.json"
 _PLAIN = ("labels", "not_in", "conditional", "sections", "treated_in")
 # How far back, in characters, a cue of a changed value or of a condition stands.
 _NEAR = 8
+# So many herbs are a prescription.
+_PRESCRIPTION = 3
 
 
 class ContextRules(Table):
@@ -93,7 +95,11 @@ class _Reader:
         self.ids = [section_at(sections, e.start) for e in entities]
         self.priors = [priors.get(i or "", {}) for i in self.ids]
         p = rules._p
-        self.scopes = Scopes(text, entities, p["no_cue"], p["stops"], p["list_joins"])
+        own_subject = p["negation.own_subject"]
+        self.advised = self._find_advised()
+        self.scopes = Scopes(
+            text, entities, p["no_cue"], p["stops"], p["list_joins"], own_subject
+        )
         self.absent: set[int] = set()
         self.possible: set[int] = set()
         self.past: set[int] = set()
@@ -126,6 +132,22 @@ class _Reader:
             for i in range(len(self.entities))
         ]
 
+    def _find_advised(self) -> set[int]:
+        """What follows a prescription in a section that began before it: a note without headers
+        ends with advice."""
+        headed = self.data["future"]["sections"]
+        found: set[int] = set()
+        for section in self.sections:
+            if section["id"] in headed:
+                continue
+            herbs = 0
+            for i, entity in enumerate(self.entities):
+                if section["start"] <= entity.start < section["end"]:
+                    herbs += entity.label == "HERB"
+                    if herbs >= _PRESCRIPTION:
+                        found.add(i)
+        return found
+
     def _forward(self, key: str, labels: Iterable[str] | None = None) -> set[int]:
         labels = set(self.data[key]["labels"] if labels is None else labels)
         commas = self.p["negation.over_commas"]
@@ -149,11 +171,15 @@ class _Reader:
         conditional = self.data["possible"]["conditional"]
         for i in list(self.possible):
             label = self.entities[i].label
-            if label in ("SYMPTOM", "SIGN", "SEVERITY") and self.ids[i] not in conditional:
+            if label in ("SYMPTOM", "SIGN", "SEVERITY"):
                 start, end = self.scopes.clause(self.entities[i].start)
-                doubted = re.search("疑|除外|[?？]|恐|防", self.text[start : end + 1])
-                if not doubted and not self._is_condition(i):
+                if re.search("疑|除外|[?？]|恐|防", self.text[start : end + 1]):
+                    continue
+                told = self.ids[i] in conditional or i in self.advised
+                if not told and not self._is_condition(i):
                     self.possible.discard(i)
+                elif self.p["possible.if"].search(self.text, start, self.entities[i].start):
+                    self.future.add(i)  # 若发热即报告: not yet
         for i, entity in enumerate(self.entities):
             if entity.label in ("PROCEDURE", "DRUG", "TEST") and entity.label not in labels:
                 start, _ = self.scopes.clause(entity.start, SENTENCE_END)
@@ -274,6 +300,7 @@ class _Reader:
         self.future |= self._forward("future") | self._backward("future")
         for i in list(self.future):
             history = self.ids[i] in ("past_history", "present_illness", "current_symptoms")
+            history = history and i not in self.advised
             near = self.text[max(self.entities[i].start - 16, 0) : self.entities[i].start]
             if i in self.absent or (history and not re.search("拟|择期|必要时|建议", near)):
                 self.future.discard(i)
@@ -281,13 +308,19 @@ class _Reader:
         no_commas = re.compile("(?!)")
         times = []
         for i, entity in enumerate(self.entities):
-            if entity.label != "TIME" or self.ids[i] in ("present_illness", "past_history"):
+            if entity.label != "TIME":
+                continue
+            if i not in self.advised and self.ids[i] in ("present_illness", "past_history"):
                 continue
             if self.text[: entity.start].rstrip(" \u3000")[-1:] in ("", "\n", "（", "("):
                 continue  # 2周后再诊: the heading of a later visit
             is_later = self.p["future.times"].search(self.text[entity.start : entity.end])
             m = self.p["future.time_before"].match(self.text, entity.end)
-            if is_later and m and (self.ids[i] in planned or "后" in is_later[0]):
+            if not (is_later and m):
+                continue
+            if i in self.advised and self._has_outcome(i):
+                continue
+            if self.ids[i] in planned or i in self.advised or "后" in is_later[0]:
                 times.append(i)
         for i in times:
             self.future.add(i)
@@ -305,6 +338,12 @@ class _Reader:
             later = any(start <= self.entities[t].start < self.entities[i].start for t in times)
             if later or (self.entities[i].label == "TEST" and self.ids[i] in planned):
                 self.future.add(i)
+
+    def _has_outcome(self, i: int) -> bool:
+        """三月后复查CT，空洞闭合: it has been done."""
+        _, end = self.scopes.clause(self.entities[i].start, SENTENCE_END)
+        rest = (e.label for e in self.entities[i:] if e.start < end)
+        return not set(rest) <= {"TIME", "TEST", "PROCEDURE", "DRUG", "HERB", "FORMULA"}
 
     def _read_past(self) -> None:
         self._read_histories()
