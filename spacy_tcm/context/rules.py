@@ -497,8 +497,8 @@ class _Reader:
                 if entity.start >= cue.end() and self._is_time(i, "past.onset_until"):
                     ends.append(entity.start)
             end = min(ends)
-            self.past |= {
-                i
-                for i, e in enumerate(self.entities)
-                if cue.end() <= e.start < end and e.label in labels and i not in self.absent
-            }
+            told = {i for i, e in enumerate(self.entities) if cue.end() <= e.start < end}
+            seen = {i for i, e in enumerate(self.entities) if e.label in ("TONGUE", "PULSE")}
+            if seen and seen <= told:
+                continue  # where else is none, this is the visit itself
+            self.past |= {i for i in told if self.entities[i].label in labels} - self.absent

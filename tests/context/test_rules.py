@@ -16,7 +16,14 @@ LABELS = {
     "R": "DRUG",
     "P": "PROCEDURE",
 }
-LABELS |= {"T": "TEST", "V": "VALUE", "M": "TIME", "C": "TCM_DISEASE", "X": "TRIGGER"}
+LABELS |= {
+    "T": "TEST",
+    "V": "VALUE",
+    "M": "TIME",
+    "C": "TCM_DISEASE",
+    "X": "TRIGGER",
+    "L": "TONGUE",
+}
 
 
 def read(marked):
@@ -137,11 +144,17 @@ def test_once():
 
 
 def test_an_earlier_visit_retold():
-    assert read("首诊见[S便秘]、[S口渴]，今诉[S腹胀]。") == {
+    assert read("[S不寐]8月，首诊见[S便秘]、[S口渴]，今诉[S腹胀]。") == {
+        "不寐": set(),
         "便秘": {"past"},
         "口渴": {"past"},
         "腹胀": set(),
     }
+    assert read("不寐，初诊见[S便秘]，[L舌红]。") == {
+        "便秘": set(),
+        "舌红": set(),
+    }  # no other visit
+    assert read("初诊女，30岁，[S便秘]。") == {"便秘": set()}  # the heading of a visit
     assert read("初诊：[S便秘]。较首诊[S腹胀]。") == {"便秘": set(), "腹胀": set()}
 
 
