@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,17 @@ DEFAULT_CONTEXT = Path(__file__).parents[1] / "resources" / "context.json"
 
 # Keys whose values are not expressions.
 _PLAIN = ("labels", "not_in", "conditional", "sections", "treated_in")
+# Keys that tables of 0.2.0, saved in pipelines, do not have: there, ours hold.
+_ADDED = {
+    "negation": ("own_subject",),
+    "possible": ("if",),
+    "past": ("once_near", "retold", "retold_until", "retold_labels", "onset_until"),
+}
 # How far back, in characters, a cue of a changed value or of a condition stands.
 _NEAR = 8
+# So many herbs are a prescription.
+_PRESCRIPTION = 3
+_FINDINGS = ("SYMPTOM", "SIGN")
 
 
 class ContextRules(Table):
@@ -32,6 +42,10 @@ class ContextRules(Table):
     SOURCE = "the cues"
 
     def _compile(self) -> None:
+        for key, names in _ADDED.items():
+            if isinstance(self.data.get(key), dict):
+                for name in names:
+                    self.data[key].setdefault(name, read_defaults()[key][name])
         self._p: dict[str, re.Pattern[str]] = {}
         for key, value in self.data.items():
             if isinstance(value, list):
@@ -93,7 +107,9 @@ class _Reader:
         self.ids = [section_at(sections, e.start) for e in entities]
         self.priors = [priors.get(i or "", {}) for i in self.ids]
         p = rules._p
-        self.scopes = Scopes(text, entities, p["no_cue"], p["stops"], p["list_joins"])
+        own_subject = p["negation.own_subject"]
+        self.advised = self._find_advised()
+        self.scopes = Scopes(text, entities, p["no_cue"], p["stops"], p["list_joins"], own_subject)
         self.absent: set[int] = set()
         self.possible: set[int] = set()
         self.past: set[int] = set()
@@ -126,6 +142,22 @@ class _Reader:
             for i in range(len(self.entities))
         ]
 
+    def _find_advised(self) -> set[int]:
+        """What follows a prescription in a section that began before it: a note without headers
+        ends with advice."""
+        headed = self.data["future"]["sections"]
+        found: set[int] = set()
+        for section in self.sections:
+            if section["id"] in headed:
+                continue
+            herbs = 0
+            for i, entity in enumerate(self.entities):
+                if section["start"] <= entity.start < section["end"]:
+                    herbs += entity.label == "HERB"
+                    if herbs >= _PRESCRIPTION:
+                        found.add(i)
+        return found
+
     def _forward(self, key: str, labels: Iterable[str] | None = None) -> set[int]:
         labels = set(self.data[key]["labels"] if labels is None else labels)
         commas = self.p["negation.over_commas"]
@@ -149,11 +181,15 @@ class _Reader:
         conditional = self.data["possible"]["conditional"]
         for i in list(self.possible):
             label = self.entities[i].label
-            if label in ("SYMPTOM", "SIGN", "SEVERITY") and self.ids[i] not in conditional:
+            if label in ("SYMPTOM", "SIGN", "SEVERITY"):
                 start, end = self.scopes.clause(self.entities[i].start)
-                doubted = re.search("疑|除外|[?？]|恐|防", self.text[start : end + 1])
-                if not doubted and not self._is_condition(i):
+                if re.search("疑|除外|[?？]|恐|防", self.text[start : end + 1]):
+                    continue
+                told = self.ids[i] in conditional or i in self.advised
+                if not told and not self._is_condition(i):
                     self.possible.discard(i)
+                elif self.p["possible.if"].search(self.text, start, self.entities[i].start):
+                    self.future.add(i)  # 若发热即报告: not yet
         for i, entity in enumerate(self.entities):
             if entity.label in ("PROCEDURE", "DRUG", "TEST") and entity.label not in labels:
                 start, _ = self.scopes.clause(entity.start, SENTENCE_END)
@@ -274,6 +310,7 @@ class _Reader:
         self.future |= self._forward("future") | self._backward("future")
         for i in list(self.future):
             history = self.ids[i] in ("past_history", "present_illness", "current_symptoms")
+            history = history and i not in self.advised
             near = self.text[max(self.entities[i].start - 16, 0) : self.entities[i].start]
             if i in self.absent or (history and not re.search("拟|择期|必要时|建议", near)):
                 self.future.discard(i)
@@ -281,13 +318,19 @@ class _Reader:
         no_commas = re.compile("(?!)")
         times = []
         for i, entity in enumerate(self.entities):
-            if entity.label != "TIME" or self.ids[i] in ("present_illness", "past_history"):
+            if entity.label != "TIME":
+                continue
+            if i not in self.advised and self.ids[i] in ("present_illness", "past_history"):
                 continue
             if self.text[: entity.start].rstrip(" \u3000")[-1:] in ("", "\n", "（", "("):
                 continue  # 2周后再诊: the heading of a later visit
             is_later = self.p["future.times"].search(self.text[entity.start : entity.end])
             m = self.p["future.time_before"].match(self.text, entity.end)
-            if is_later and m and (self.ids[i] in planned or "后" in is_later[0]):
+            if not (is_later and m):
+                continue
+            if i in self.advised and self._has_outcome(i):
+                continue
+            if self.ids[i] in planned or i in self.advised or "后" in is_later[0]:
                 times.append(i)
         for i in times:
             self.future.add(i)
@@ -306,11 +349,18 @@ class _Reader:
             if later or (self.entities[i].label == "TEST" and self.ids[i] in planned):
                 self.future.add(i)
 
+    def _has_outcome(self, i: int) -> bool:
+        """三月后复查CT，空洞闭合: it has been done."""
+        _, end = self.scopes.clause(self.entities[i].start, SENTENCE_END)
+        rest = (e.label for e in self.entities[i:] if e.start < end)
+        return not set(rest) <= {"TIME", "TEST", "PROCEDURE", "DRUG", "HERB", "FORMULA"}
+
     def _read_past(self) -> None:
         self._read_histories()
         self._read_treated()
         self._read_earlier_values()
         self._read_onset()
+        self._read_earlier_visit()
         self.past -= {i for i in self.future if i in self.past}
 
     def _read_histories(self) -> None:
@@ -344,6 +394,12 @@ class _Reader:
                     self.text, clause, entity.start
                 ):
                     self.past.add(i)
+        once = self.scopes.before(self.p["past.once_near"], _FINDINGS, self.p["past.once_near"])
+        self.past |= {
+            i
+            for i, _ in once
+            if self.ids[i] in rules["treated_in"] and i not in self.absent | self.family
+        }
         treated = self.scopes.after(self.p["past.treatment_after"], {"PROCEDURE"})
         self.past |= {
             i
@@ -400,31 +456,49 @@ class _Reader:
 
     def _read_onset(self) -> None:
         """In a present illness that ends in a section of its own (刻下), what was found at an
-        onset months or years ago, up to the next time."""
+        onset months or years ago, up to the next point in time."""
         labels = set(self.data["past"]["onset_labels"])
         for inside in self._narratives():
-            times = [i for i in inside if self.entities[i].label == "TIME"]
-            old = [
-                i
-                for i in times
-                if self.p["past.onset"].search(
-                    self.text[self.entities[i].start : self.entities[i].end]
-                )
-            ]
-            if not old or old[-1] == times[-1]:
-                old = [i for i in old if i != times[-1]]
-            for i in old:
-                stop = min((t for t in old + times if t > i), default=inside[-1])
-                for j in range(i + 1, stop):
-                    if self.entities[j].label in labels and j not in self.absent:
-                        self.past.add(j)
+            points = [i for i in inside if self._is_time(i, "past.onset_until")]
+            # The last one leads to the present.
+            for i, following in pairwise(points):
+                if self._is_time(i, "past.onset"):
+                    told = range(i + 1, following)
+                    self.past |= {j for j in told if self.entities[j].label in labels} - self.absent
+        self.past -= self.family
+
+    def _is_time(self, i: int, key: str) -> bool:
+        start, end, label = self.entities[i]
+        return label == "TIME" and bool(self.p[key].search(self.text[start:end]))
 
     def _narratives(self) -> list[list[int]]:
-        """The entities of each present illness that goes before a section of current symptoms."""
-        pairs = zip(self.sections, self.sections[1:], strict=False)
-        return [
-            [i for i, e in enumerate(self.entities) if s["start"] <= e.start < s["end"]]
-            for s, following in pairs
-            if (s["id"], s["kind"], following["id"])
-            == ("present_illness", "header", "current_symptoms")
-        ]
+        """The entities of each present illness that goes before a section of current symptoms,
+        with what in it looks like a section (于外院诊断为)."""
+        found = []
+        for n, section in enumerate(self.sections):
+            if (section["id"], section["kind"]) != ("present_illness", "header"):
+                continue
+            for following in self.sections[n + 1 :]:
+                if following["id"] == "current_symptoms":
+                    start, end = section["start"], following["start"]
+                    found.append([i for i, e in enumerate(self.entities) if start <= e.start < end])
+                if following["kind"] == "header" or following["id"] == "current_symptoms":
+                    break
+        return found
+
+    def _read_earlier_visit(self) -> None:
+        """首诊见便秘、舌淡，今诉腹胀: what an earlier visit found, up to a word of the present."""
+        labels = set(self.data["past"]["retold_labels"])
+        for cue in self.p["past.retold"].finditer(self.text):
+            _, end = self.scopes.clause(cue.end(), SENTENCE_END)
+            until = self.scopes.cue_in(self.p["past.retold_until"], cue.end(), end)
+            ends = [until.start()] if until else [end]
+            for i, entity in enumerate(self.entities):
+                if entity.start >= cue.end() and self._is_time(i, "past.onset_until"):
+                    ends.append(entity.start)
+            end = min(ends)
+            told = {i for i, e in enumerate(self.entities) if cue.end() <= e.start < end}
+            seen = {i for i, e in enumerate(self.entities) if e.label in ("TONGUE", "PULSE")}
+            if seen and seen <= told:
+                continue  # where else is none, this is the visit itself
+            self.past |= {i for i in told if self.entities[i].label in labels} - self.absent

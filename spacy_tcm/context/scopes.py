@@ -39,7 +39,8 @@ class Scopes:
     """The reach of cues in one text.
 
     entities: flat, in order. free: where a cue may stand, that is, outside the entities and the
-    expressions that hold a cue but are none (无不, 无明显诱因).
+    expressions that hold a cue but are none (无不, 无明显诱因). own_subject: how an item begins
+    that no denial before its comma reaches.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class Scopes:
         no_cue: re.Pattern[str],
         stops: re.Pattern[str],
         joins: re.Pattern[str],
+        own_subject: re.Pattern[str],
     ):
         self.text, self.entities, self.stops, self.joins = text, entities, stops, joins
+        self.own_subject = own_subject
         self._taken = [False] * (len(text) + 1)
         for entity in entities:
             self._take(entity.start, entity.end)
@@ -65,8 +68,8 @@ class Scopes:
         self, cues: re.Pattern[str], labels: Collection[str], over_commas: re.Pattern[str]
     ) -> Iterator[tuple[int, re.Match[str]]]:
         """(index, cue) of each entity that a cue before it reaches: the first one in its clause,
-        and the list that this begins. A comma ends the list, unless it is one of history that
-        ``over_commas`` begins: 否认高血压、糖尿病，冠心病史."""
+        and the list that this begins. A comma ends the list, unless ``over_commas`` begins it and
+        bare items, or those of a history, follow: 否认发热，头痛; 否认糖尿病，冠心病史."""
         for first, entity in enumerate(self.entities):
             if entity.label not in labels:
                 continue
@@ -136,8 +139,13 @@ class Scopes:
                 gap = gap.replace(self.text[entity.start : entity.end], "", 1)
         bare = gap.strip(_QUOTES)
         if commas and re.fullmatch(r"(?:等|病史|史)?[，,]", bare):
-            tail = re.match(r"[^，,。；;\n]*史", self.text[self.entities[following].start :])
-            return following if tail and not re.search(r"\d", tail[0]) else None
+            start, end = self.entities[following][:2]
+            tail = re.match(r"[^，,。；;\n]*史", self.text[start:])
+            if tail:
+                return None if re.search(r"\d", tail[0]) else following
+            # What is told more of (咳嗽3天), or begins another topic (纳差), is there.
+            is_bare = not skipped and _BARE.match(self.text, end)
+            return None if self.own_subject.match(self.text, start) or not is_bare else following
         if bare == "":
             same = self.entities[following].label == self.entities[at].label
             return following if same and not skipped and "\n" not in gap else None
@@ -154,7 +162,7 @@ class Scopes:
             at = last
             while at and self.entities[at - 1].label == entity.label:
                 gap = self.text[self.entities[at - 1].end : self.entities[at].start]
-                if not self.joins.fullmatch(gap.strip(_QUOTES)):
+                if gap and not self.joins.fullmatch(gap.strip(_QUOTES)):
                     break
                 at -= 1
                 yield at
@@ -179,4 +187,5 @@ class Scopes:
         return None
 
 
+_BARE = re.compile(r"[”\"’]?\s*(?:[、，,。；;.\n]|等|及|和|或|$)")
 _ADVERBS = re.compile(r"[”\"’]?[ \u3000]*(?:均|皆|俱(?![除去])|都|亦|也|则|现)?")

@@ -18,6 +18,7 @@ _CHANGES = re.compile(
 # Clocks of their own, which are no complaint.
 _OTHER = re.compile(
     r"停经|绝经|妊娠|孕|产后|术后|化疗|放疗|术|年龄|月经|末次|戒|吸烟|饮酒|从业|已婚|结婚|疗毕|守方|经\S{0,3}$|服"
+    r"|上药|用药|用\S{2,8}[汤丸散饮]|已[退止除]"
 )
 _BETWEEN = re.compile(r"(?:反复发作|反复|间断|间作|发作|渐进|持续|已|约|近|达|有|史|逾)$")
 _AGE = re.compile(r"(?:岁|男|女|患儿|龄)\s*[,，、]?\s*$")
@@ -98,9 +99,11 @@ def _rank(duration: Duration, scene: Scene, start: int) -> float | None:
     after = text[duration.end : duration.end + 4]
     if _AGE.search(before) or re.match(r"\s*(?:龄|男|女|[,，]?(?:男|女))", after):
         return None
-    if re.search(r"[/每隔前]\s*$", before) or re.match(r"\s*(?:[后一]?[/]|一[次行])", after):
+    if re.search(r"(?:[/每隔前]|不如)\s*$", before) or re.match(
+        r"\s*(?:[后一]?[/]|一[次行])", after
+    ):
         return None
-    if re.match(r"余?后(?!缀)|不[下解行如]|未[下解行]|[一1]次|治疗", after):
+    if re.match(r"余?后(?!缀)|不[下解行如]|未[下解行用作发服]|不如|[一1]次|治疗", after):
         return None
     if scene.place(duration.start).outside:
         return None
@@ -110,14 +113,16 @@ def _rank(duration: Duration, scene: Scene, start: int) -> float | None:
         return None  # 术后第6周, 入院第3天
     if _is_age(duration, text):
         return None
-    ago = bool(re.match(r"(?:余|多)?(?:之)?前", after))
+    ago = bool(re.match(r"(?:余|多)?(?:之)?前", after)) or text[duration.end - 1] == "来"
     if _OTHER.search(clause):
         return 4 if re.search(r"术后|放疗|化疗|绝经", clause) else None
     label = _label_before(scene, duration.start, start)
     if ago:
         return 1.0
+    if re.search(r"此[番次]", before):
+        return 2.5  # an attack of what lasts longer
     if label in _COMPLAINT or label == "TCM_DISEASE":
-        return 0.5 if _CHANGES.search(clause) else 0.0
+        return 1.5 if _CHANGES.search(clause) or _CHANGES.match(after) else 0.0
     if label in _DISEASE:
         return 2.0
     return 3.0

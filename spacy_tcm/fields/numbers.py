@@ -204,8 +204,21 @@ def find_durations(text: str, start: int = 0, end: int | None = None) -> list[Du
             value, unit = [10 * v for v in value] if isinstance(value, list) else 10 * value, "日"
         bare_month = m["unit"] == "月" and not (fuzzy or m["half_after"] or m["and_half"])
         fuzzy = fuzzy or bare_month
+        if unit == "月" and found and (years := _years_before(text, found[-1], number.start)):
+            # 三年零两个月: one, in months.
+            more, start = 12 * years, found.pop().start
+            value = [v + more for v in value] if isinstance(value, list) else value + more
+            found.append(Duration(value, unit, start, m.end(), fuzzy))
+            continue
         found.append(Duration(value, unit, number.start, m.end(), fuzzy))
     return found
+
+
+def _years_before(text: str, found: Duration, start: int) -> Number | None:
+    """The years of a duration that goes on with months."""
+    if found.unit != "年" or isinstance(found.value, list):
+        return None
+    return found.value if re.fullmatch("[零又]?", text[found.end : start]) else None
 
 
 def _unit(word: str) -> str:

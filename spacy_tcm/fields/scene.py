@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from spacy_tcm.fields.numbers import normalise_width
 
 # Sections of `doc._.sections` that do not tell of the patient's present state.
+HISTORY_SECTIONS = ("past_history", "personal_history", "allergy_history", "family_history")
 OUTSIDE_SECTIONS = {
-    *("past_history", "personal_history", "allergy_history", "family_history"),
+    *HISTORY_SECTIONS,
     *("treatment_principle", "prescription", "advice", "signature"),
 }
 ASIDE_SECTIONS = {"syndrome_analysis", "differential_diagnosis"}
@@ -29,7 +30,7 @@ _CUES: tuple[str, ...] = (
     "negations",
     "pseudo_negations",
 )
-_CUES += ("negations_after", "stops", "hypothetical", "rivals")
+_CUES += ("decimal_commas", "negations_after", "stops", "hypothetical", "rivals")
 # So far a negation reaches: a list; 不 and 未 only what stands next to them.
 _LIST_SCOPE, _NEAR_SCOPE = 24, 2
 
@@ -53,7 +54,8 @@ class Cues:
 
     def normalise(self, text: str) -> str:
         """Of the same length, with ASCII digits and signs, and one of characters used alike."""
-        return normalise_width(text).translate(self._same)
+        text = normalise_width(text).translate(self._same)
+        return self["decimal_commas"].sub(".", text)
 
     def __getitem__(self, name: str) -> re.Pattern[str]:
         return self.patterns[name]
@@ -113,9 +115,15 @@ class Scene:
                 state = kind
         section = self.section(at, after=visited)
         outside = state == "outside" or section in OUTSIDE_SECTIONS
+        if outside and self._is_seen(at) and section in (None, *HISTORY_SECTIONS):
+            outside = False  # 家族史：无。舌红，脉弦: they are the patient's, and of now
         outside = outside or at in self._elsewhere or self._is_past(at)
         aside = state == "asides" or section in ASIDE_SECTIONS
         return Place(visit, aside, outside, state == "now" or section in NOW_SECTIONS)
+
+    def _is_seen(self, at: int) -> bool:
+        entity = self._entity_at.get(at)
+        return entity is not None and entity[2] in ("TONGUE", "PULSE")
 
     def section(self, at: int, after: int = 0) -> str | None:
         """after: where the visit begins. A visit told under the heading of an earlier prescription

@@ -43,6 +43,9 @@ class TCMPrescriptions(StoringPipe):
       by the modern convention 1钱 = 3 g, 1两 = 30 g, or None; action: "add", "change" or None;
       known: whether the name was found. A joined name (生龙牡) gives several herbs of one span;
     - ``removed``: the herbs that are taken out (去柴胡), likewise;
+    - ``conditional``: the herbs that are to be added, changed or taken out ("remove") only if
+      something is so (若咳甚加杏仁), likewise, with the words of the ``condition``: they are no
+      part of the prescription, and nothing is warned of them;
     - ``count``: number of doses (7剂) or None; ``route``: "oral", "topical", "rectal",
       "nasogastric", "gargle", "nasal", "eye", "inhaled" or None; ``regimen``: the words on
       preparation and intake, joined by ，, or None; ``start``, ``end``: characters;

@@ -7,6 +7,7 @@ from typing import Any
 
 from spacy_tcm.errors import Errors
 from spacy_tcm.herbs import RESOURCES, HerbNames, read_herb_names
+from spacy_tcm.linking import to_simplified
 from spacy_tcm.prescriptions.doses import CHINESE, DIGITS, WIDTHS, Dose, Doses, read_number
 from spacy_tcm.tables import Table
 
@@ -19,6 +20,8 @@ _SEPARATORS = r"\s,;、。/|·:…\-—_+()\[\]^~"
 _NUMBERING = re.compile(r"[①-⑳⑴-⒇]|\(?\d{1,2}[.、):](?!\d)")
 # Farther from the list, a formula's name or the words after a list are of something else.
 _LEAD, _TAIL, _LATER = 40, 160, 60
+# So many characters between a condition and its herb: 加用.
+_NEAR_HERB = 4
 # So much other text between two herbs that they are in two prescriptions.
 _OTHER_TEXT = 14
 
@@ -36,6 +39,7 @@ class _Item:
     dose_text: str | None = None
     footnotes: list[str] = field(default_factory=list)
     action: str = USE
+    condition: str | None = None  # the words on which it depends: 若咳甚加
 
 
 class PrescriptionGrammar(Table):
@@ -65,6 +69,8 @@ class PrescriptionGrammar(Table):
         actions = {word: kind for kind, all_ in data["actions"].items() for word in all_}
         self._action_of = actions
         self._action = re.compile(rf"(?<!出)({_any(actions)})[\s:]*$")
+        # Tables of 0.2.0, saved in pipelines, have none.
+        self._condition = re.compile("|".join(data.get("conditions", [])) or "(?!)")
         self._exchange = re.compile(r"\s*(易|代|替)\s*$")
         self._instead = re.compile(r"\s*(改为|易为|换为|换成|改用|易以|换|改)\s*$")
         number = rf"(?:{DIGITS}|{CHINESE})"
@@ -99,7 +105,7 @@ class PrescriptionGrammar(Table):
         RETURNS: in text order, as of ``doc._.prescriptions``, without warnings.
         """
         spans = sorted(spans)
-        plain = text.translate(WIDTHS)
+        plain = to_simplified(text).translate(WIDTHS)
         reader = _Reader(self, plain, text, spans)
         return reader.read()
 
@@ -156,13 +162,17 @@ class _Reader:
                 lists[-1].append(item)
             else:
                 lists.append([item])
-        found = []
+        found: list[dict[str, Any]] = []
         used: set[int] = set()
         before = 0  # where the prescription before this one ended
         for number, items in enumerate(lists):
             self._set_actions(items, before)
             self._distribute(items)
             follows = lists[number + 1][0].start if number + 1 < len(lists) else len(self.t)
+            if all(item.condition for item in items):  # of the prescription before, if at all
+                if found:
+                    found[-1]["conditional"] += self._conditional(items)
+                continue
             made = self._make(items, before, follows, used)
             if made:
                 found.append(made)
@@ -275,8 +285,9 @@ class _Reader:
 
     def _set_actions(self, items: list[_Item], before: int) -> None:
         """去 and 加 hold for what follows, up to other words."""
-        state = USE
+        state, condition = USE, None
         last = max(before, items[0].start - 8)
+        self._set_condition(items[0], max(before, items[0].start - _LATER), None)
         for number, item in enumerate(items):
             gap = self.t[last : item.start]
             word = self.g._action.search(gap)
@@ -300,7 +311,20 @@ class _Reader:
                     state = USE
                 if item.action == USE or (item.action == CHANGE and state in (REMOVE, STOP)):
                     item.action = state
+            if number:
+                self._set_condition(item, last, condition)
+            condition = item.condition
             last = item.after
+
+    def _set_condition(self, item: _Item, start: int, condition: str | None) -> None:
+        """若咳甚加杏仁、桔梗；: a condition holds up to the end of its sentence. start: where the
+        words before the herb begin; condition: that of the herb before."""
+        words = re.split(r"[。;\n]", self.t[start : item.start])
+        found = list(self.g._condition.finditer(words[-1]))
+        if found and (len(words[-1]) - found[-1].end() <= _NEAR_HERB):
+            item.condition = words[-1][found[0].start() :].strip(" ,、")
+        elif len(words) == 1:
+            item.condition = condition
 
     def _distribute(self, items: list[_Item]) -> None:
         """各10g and （均后下） hold for the herbs without their own just before it, too."""
@@ -348,14 +372,15 @@ class _Reader:
         self, items: list[_Item], before: int, follows: int, used: set[int]
     ) -> dict[str, Any] | None:
         items = [item for item in items if item.action != STOP]
-        if not items:
+        sure = [item for item in items if not item.condition]
+        if not sure:
             return None
         first, last = items[0], items[-1]
         formulas = self._formulas_before(first.start, before, used)
         lead = max(before, (formulas[0][0] if formulas else first.start) - 24)
         head = self.t[lead : first.start]
-        dosed = sum(item.dose is not None for item in items)
-        changed = sum(item.action in (ADD, REMOVE, CHANGE) for item in items)
+        dosed = sum(item.dose is not None for item in sure)
+        changed = sum(item.action in (ADD, REMOVE, CHANGE) for item in sure)
         previous = bool(self.g._previous.search(head)) or (changed > 0 and not formulas)
         led = bool(formulas) and len(self._other(formulas[-1][1], first.start)) <= 6
         listed = (led or bool(self.g._headings.search(head[-8:]))) and len(items) > 1
@@ -378,6 +403,7 @@ class _Reader:
             "previous": previous,
             "herbs": [],
             "removed": [],
+            "conditional": self._conditional(items),
             "count": count[0] if count else None,
             "route": self._route(first.start, before, last.after, tail),
             "regimen": "，".join(self.text[s:e] for s, e in pieces) or None,
@@ -385,9 +411,19 @@ class _Reader:
             "end": max(last.after, tail),
             "warnings": [],
         }
-        for item in items:
+        for item in sure:
             kind = "removed" if item.action == REMOVE else "herbs"
             found[kind] += self._herb(item)
+        return found
+
+    def _conditional(self, items: list[_Item]) -> list[dict[str, Any]]:
+        """The herbs that are given or taken out only if something is so."""
+        found: list[dict[str, Any]] = []
+        for item in items:
+            if item.condition:
+                action = item.action if item.action in (REMOVE, CHANGE) else ADD
+                more = {"action": action, "condition": item.condition}
+                found += [row | more for row in self._herb(item)]
         return found
 
     def _starts_after(self, at: int) -> list[int]:
@@ -532,7 +568,7 @@ class _Reader:
 
     def _herb(self, item: _Item) -> list[dict[str, Any]]:
         surface = self.text[item.start : item.end]
-        found = self.g.herbs.resolve(surface)
+        found = self.g.herbs.resolve(to_simplified(surface))
         names = [(h.name, h.processing) for h in found] or [(surface, "")]
         dose = item.dose
         amount, unit = (dose.amount, dose.unit) if dose else (None, None)
@@ -580,6 +616,7 @@ class _Reader:
                     "previous": False,
                     "herbs": [],
                     "removed": [],
+                    "conditional": [],
                     "count": count[0] if count else None,
                     "route": self._route(start, max(0, start - 16), at, tail),
                     "regimen": "，".join(self.text[s:e] for s, e in pieces) or None,

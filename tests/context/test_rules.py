@@ -16,7 +16,14 @@ LABELS = {
     "R": "DRUG",
     "P": "PROCEDURE",
 }
-LABELS |= {"T": "TEST", "V": "VALUE", "M": "TIME", "C": "TCM_DISEASE", "X": "TRIGGER"}
+LABELS |= {
+    "T": "TEST",
+    "V": "VALUE",
+    "M": "TIME",
+    "C": "TCM_DISEASE",
+    "X": "TRIGGER",
+    "L": "TONGUE",
+}
 
 
 def read(marked):
@@ -82,6 +89,73 @@ def test_where_a_list_stops(text):
 )
 def test_what_is_no_negation(text):
     assert not any(read(text).values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "否认[S发热]，[S咳嗽]，[S胸痛]。",
+        "未诉[S发热]、[S咳嗽]，[S胸痛]；",
+        "denies [S发热], [S咳嗽], [S胸痛].",
+    ],
+)
+def test_a_denying_verb_goes_on_over_commas(text):
+    assert read(text) == {"发热": {"absent"}, "咳嗽": {"absent"}, "胸痛": {"absent"}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "否认[S发热]，[S咳嗽]3天，[S胸痛]。",
+        "否认[S发热]，[S咳嗽]明显，[S胸痛]。",
+        "否认[S发热]，有[S咳嗽]，[S胸痛]。",
+        "否认[S发热]，但[S咳嗽]，[S胸痛]。",
+        "未诉[S发热]。[S咳嗽]，[S胸痛]。",
+        "无[S发热]，[S咳嗽]3天，[S胸痛]。",
+    ],
+)
+def test_where_a_denying_verb_stops(text):
+    assert read(text) == {"发热": {"absent"}, "咳嗽": set(), "胸痛": set()}
+
+
+def test_another_topic_is_not_denied():
+    assert read("否认[S发热]，[S纳差]。") == {"发热": {"absent"}, "纳差": set()}
+
+
+@pytest.mark.parametrize(
+    "after", ["已除", "已止", "已退", "止", "除", "退尽", "未作", "未再发作", "消失", "已愈"]
+)
+def test_what_is_over_is_absent(after):
+    assert read(f"[S便血]{after}，[S腹痛]。") == {"便血": {"absent"}, "腹痛": set()}
+
+
+@pytest.mark.parametrize("after", ["已退大半", "渐止", "止后复作", "未除", "减"])
+def test_what_is_not_quite_over_is_present(after):
+    assert read(f"[S便血]{after}。") == {"便血": set()}
+
+
+def test_once():
+    assert read("曾有[S便血]、[S腹痛]，现已愈。[S口渴]。") == {
+        "便血": {"past"},
+        "腹痛": {"past"},
+        "口渴": set(),
+    }
+    assert read("未曾[S头痛]。") == {"头痛": {"absent"}}
+
+
+def test_an_earlier_visit_retold():
+    assert read("[S不寐]8月，首诊见[S便秘]、[S口渴]，今诉[S腹胀]。") == {
+        "不寐": set(),
+        "便秘": {"past"},
+        "口渴": {"past"},
+        "腹胀": set(),
+    }
+    assert read("不寐，初诊见[S便秘]，[L舌红]。") == {
+        "便秘": set(),
+        "舌红": set(),
+    }  # no other visit
+    assert read("初诊女，30岁，[S便秘]。") == {"便秘": set()}  # the heading of a visit
+    assert read("初诊：[S便秘]。较首诊[S腹胀]。") == {"便秘": set(), "腹胀": set()}
 
 
 def test_a_trigger_that_is_none():
@@ -152,6 +226,24 @@ def test_future():
     assert read("医嘱：必要时行[P肠镜]。") == {"肠镜": {"future", "possible"}}
 
 
+def test_advice_without_a_header():
+    """What follows a prescription."""
+    herbs = "[H黄芪]15g，[H白术]10g，[H防风]6g。"
+    note = f"[S咳嗽]3天。{herbs}若[S发热]、[S喘促]速诊，[M2周]后复查[T血常规]。"
+    assert read(note) == {
+        "咳嗽": set(),
+        "黄芪": set(),
+        "白术": set(),
+        "防风": set(),
+        "发热": {"future", "possible"},
+        "喘促": {"future", "possible"},
+        "2周": {"future"},
+        "血常规": {"future"},
+    }
+    done = read(f"[S咳嗽]3天。{herbs}[M3月]后复查[T胸片]，[S咳嗽]愈。")
+    assert done["3月"] == done["胸片"] == set()
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -210,6 +302,13 @@ def test_cues_of_ones_own(tmp_path):
 def test_what_cannot_be_used(data):
     with pytest.raises(ModelError, match="E601"):
         ContextRules(data)
+
+
+def test_a_table_of_an_earlier_release():
+    """It lacks the keys that came later, and ours hold for them."""
+    data = json.loads(json.dumps(read_defaults()))
+    del data["negation"]["own_subject"], data["possible"]["if"], data["past"]["retold"]
+    assert ContextRules(data).data == read_defaults()
 
 
 def test_no_such_file(tmp_path):

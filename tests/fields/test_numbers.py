@@ -79,6 +79,18 @@ def test_durations(text, value, unit):
     assert (found.value, found.unit) == (value, unit)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("三年零两个月", 38), ("3年2个月", 38), ("2年又3~4个月", [27, 28])]
+)
+def test_years_and_months_are_one(text, value):
+    (found,) = find_durations(normalise_width(text))
+    assert (found.value, found.unit, found.start, found.end) == (value, "月", 0, len(text))
+
+
+def test_years_and_months_apart_are_two():
+    assert [d.unit for d in find_durations("3年，2个月")] == ["年", "月"]
+
+
 @pytest.mark.parametrize("text", ["2024年3月", "2月27日", "2024-3-5", "数月", "3月初"])
 def test_dates_are_no_durations(text):
     assert find_durations(text) == []

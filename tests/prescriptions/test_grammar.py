@@ -153,6 +153,41 @@ def test_a_formula_alone(read):
     assert read("曾服六味地黄丸未效") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("黄芪15g，白术10g，若咳甚加党参10g、桂枝6g。", [("党参", "add", 10), ("桂枝", "add", 6)]),
+        ("黄芪15g，白术10g，可加用茯苓3g。", [("茯苓", "add", 3)]),
+        ("黄芪15g，白术10g，水煎服。必要时加茯苓3g。", [("茯苓", "add", 3)]),
+        ("黄芪15g，白术10g，便溏者去白术。", [("白术", "remove", None)]),
+    ],
+)
+def test_herbs_on_a_condition_are_not_of_the_prescription(read, text, expected):
+    (found,) = read(text + "7剂")
+    assert [herb["name"] for herb in found["herbs"]] == ["黄芪", "白术"]
+    assert [(h["name"], h["action"], h["dose"]) for h in found["conditional"]] == expected
+    assert all(herb["condition"] for herb in found["conditional"])
+    assert found["removed"] == []
+
+
+@pytest.mark.parametrize("text", ["如上方加党参10g，白术6g", "黄芪15g，咳甚，加党参10g"])
+def test_what_is_no_condition(read, text):
+    (found,) = read(text)
+    assert len(found["herbs"]) == 2
+    assert found["conditional"] == []
+
+
+def test_a_condition_alone_is_no_prescription(read):
+    assert read("若咳甚加党参10g。") == []
+
+
+def test_traditional_characters():
+    (found,) = GRAMMAR.read([(0, 2, "HERB"), (6, 8, "HERB")], "黃芪15g，當歸10g，七劑，水煎服")
+    assert [herb["name"] for herb in found["herbs"]] == ["黄芪", "当归"]
+    assert [herb["text"] for herb in found["herbs"]] == ["黃芪", "當歸"]
+    assert found["count"] == 7
+
+
 def test_footnotes(read):
     (found,) = read(
         "薄荷（后下）6g，钩藤后下15g，石膏30g先煎20分钟，茯苓、白术（均先煎）各10g，三七粉3g^冲服"
