@@ -19,12 +19,6 @@ DEFAULT_CONTEXT = Path(__file__).parents[1] / "resources" / "context.json"
 
 # Keys whose values are not expressions.
 _PLAIN = ("labels", "not_in", "conditional", "sections", "treated_in")
-# Keys that tables of 0.2.0, saved in pipelines, do not have: there, ours hold.
-_ADDED = {
-    "negation": ("own_subject",),
-    "possible": ("if",),
-    "past": ("once_near", "retold", "retold_until", "retold_labels", "onset_until"),
-}
 # How far back, in characters, a cue of a changed value or of a condition stands.
 _NEAR = 8
 # So many herbs are a prescription.
@@ -42,10 +36,6 @@ class ContextRules(Table):
     SOURCE = "the cues"
 
     def _compile(self) -> None:
-        for key, names in _ADDED.items():
-            if isinstance(self.data.get(key), dict):
-                for name in names:
-                    self.data[key].setdefault(name, read_defaults()[key][name])
         self._p: dict[str, re.Pattern[str]] = {}
         for key, value in self.data.items():
             if isinstance(value, list):

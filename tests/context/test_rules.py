@@ -123,7 +123,7 @@ def test_another_topic_is_not_denied():
 
 
 @pytest.mark.parametrize(
-    "after", ["已除", "已止", "已退", "止", "除", "退尽", "未作", "未再发作", "消失", "已愈"]
+    "after", ["已除", "已止", "已退", "退尽", "未作", "未再发作", "消失", "已愈"]
 )
 def test_what_is_over_is_absent(after):
     assert read(f"[S便血]{after}，[S腹痛]。") == {"便血": {"absent"}, "腹痛": set()}
@@ -308,7 +308,7 @@ def test_a_table_of_an_earlier_release():
     """It lacks the keys that came later, and ours hold for them."""
     data = json.loads(json.dumps(read_defaults()))
     del data["negation"]["own_subject"], data["possible"]["if"], data["past"]["retold"]
-    assert ContextRules(data).data == read_defaults()
+    assert ContextRules.from_stored(data, depth=2).data == read_defaults()
 
 
 def test_no_such_file(tmp_path):
