@@ -69,8 +69,7 @@ class PrescriptionGrammar(Table):
         actions = {word: kind for kind, all_ in data["actions"].items() for word in all_}
         self._action_of = actions
         self._action = re.compile(rf"(?<!出)({_any(actions)})[\s:]*$")
-        # Tables of 0.2.0, saved in pipelines, have none.
-        self._condition = re.compile("|".join(data.get("conditions", [])) or "(?!)")
+        self._condition = re.compile("|".join(data["conditions"]) or "(?!)")
         self._exchange = re.compile(r"\s*(易|代|替)\s*$")
         self._instead = re.compile(r"\s*(改为|易为|换为|换成|改用|易以|换|改)\s*$")
         number = rf"(?:{DIGITS}|{CHINESE})"
