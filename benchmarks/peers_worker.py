@@ -27,7 +27,7 @@ Finder = Callable[[list[str]], list[Triples]]
 # Of what is pretrained, and of what is not; warmed up over so many steps.
 ENCODER_RATE, RATE, WARM_UP = 3e-4, 1e-3, 50
 WINDOW = 120  # tokens: the encoder was pretrained on 128 subwords
-BATCH = 16  # windows
+BATCH = 8  # windows
 
 
 def left(job: dict[str, Any]) -> float:
@@ -246,21 +246,13 @@ def torch_steps(
     return steps
 
 
-def characters(vocab: Any) -> Any:
-    """The tokenizer of language "tcm" without terms, for tools with pipelines of their own."""
-    from spacy_tcm.tokenizer import LexiconTokenizer
-
-    return LexiconTokenizer(vocab)
-
-
 def train_edsnlp(job: dict[str, Any]) -> int:
     import edsnlp
     import edsnlp.pipes as eds
     import torch
 
     torch.manual_seed(job["seed"])
-    nlp = edsnlp.blank("xx")
-    nlp.tokenizer = characters(nlp.vocab)
+    nlp = edsnlp.blank("tcm")
     embedding = eds.transformer(model=job["encoder"], window=WINDOW + 2, stride=96)
     if job["settings"]["cnn"]:
         embedding = eds.text_cnn(embedding=embedding, kernel_sizes=[3])
@@ -288,7 +280,6 @@ def load_edsnlp(folder: Path) -> Finder:
     import edsnlp
 
     nlp = edsnlp.load(folder / "pipeline")
-    nlp.tokenizer = characters(nlp.vocab)
     return lambda texts: ents(nlp.pipe(texts))
 
 
@@ -296,7 +287,7 @@ def split_words(model: Any) -> Any:
     """GLiNER's own splitters know spaces or words, and these do not cut as the gold does."""
     import spacy
 
-    tokenizer = characters(spacy.blank("xx").vocab)
+    tokenizer = spacy.blank("tcm").tokenizer
     model.data_processor.words_splitter = lambda text: [
         (token.text, token.idx, token.idx + len(token))
         for token in tokenizer(text)
@@ -325,9 +316,8 @@ def train_gliner(job: dict[str, Any]) -> int:
         "words_splitter_type": "whitespace",
     }
     model = GLiNER.from_config(config)
-    nlp = spacy.blank("tcm")
     windows = []
-    for example in examples(nlp, job):
+    for example in examples(spacy.blank("tcm"), job):
         doc = example.reference
         kept = [token for token in doc if not token.is_space]
         place = {token.i: at for at, token in enumerate(kept)}
