@@ -1,17 +1,20 @@
 """Named entities by other tools, on the same work: scores, speed, memory, size.
 
     python benchmarks/peers.py OUT.json CORPUS_DIR --models DIR [--gold GOLD_DIR] [--peers PYTHON]
-        [--seconds 330] [--rows ROW ...] [--rounds 5] [--model tcm_multimodal]
+        [--light PYTHON] [--seconds 330] [--rows ROW ...] [--rounds 5] [--model tcm_multimodal]
 
 CORPUS_DIR: made by `spacy project run render` (train and dev.jsonl, images/). GOLD_DIR: holds
 gold23.train.jsonl, trained on too, and gold23.dev.jsonl, scored too; no part of this repository.
-PYTHON: an interpreter with requirements/peers.txt and this package; without it, the rows that need
-it are skipped. Every row that is trained gets about as many processor seconds; ours takes those of
-its config. Texts alone are read, by all. What is trained is kept in DIR; a row that OUT.json holds
-already is not trained again. Then all are measured in one run, each in a process of its own and in
-one thread: they take turns, a round of the dev texts each. Reported is the median, by processor
-time, so that other work on the machine disturbs it little; the peak memory of the process; and the
-size of what is stored, of ours without the components that do not find entities.
+--peers: an interpreter with requirements/peers.txt and this package; without it, the rows that need
+it are skipped. --light: one with requirements/base.txt, jieba and this package: rows that need no
+torch are measured in it, since spaCy loads torch where it is, whether a pipeline needs it or not.
+
+Every row that is trained gets about as many processor seconds; ours takes those of its config.
+Texts alone are read, by all. What is trained is kept in DIR; a row that OUT.json holds already is
+not trained again. Then all are measured in one run, each in a process of its own and in one thread:
+they take turns, a round of the dev texts each. Reported is the median, by processor time, so that
+other work on the machine disturbs it little; the peak memory of the process; and the size of what
+is stored, of ours without the components that do not find entities.
 """
 
 import argparse
@@ -37,31 +40,34 @@ PARTS = (WRITTEN, REAL)
 
 @dataclass(frozen=True)
 class Row:
-    """kind, settings: of the worker. peers: whether it needs the environment of the peers. start:
-    what its weights were before."""
+    """kind, settings: of the worker. peers: needs their environment. light: is measured in the light
+    one. start: what its weights were before."""
 
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
     peers: bool = False
+    light: bool = False
     start: str = "no weights"
 
 
 RANDOM, ENCODER = "random; no public pretraining", "our encoder, else random"
 ROWS: dict[str, Row] = {
-    "longest match, training entities": Row("dictionary", {"words": "surfaces"}),
-    "longest match, our lexicon": Row("dictionary", {"words": "terms"}),
-    "spaCy EntityRuler on jieba, both": Row("ruler"),
+    "longest match, training entities": Row("dictionary", {"words": "surfaces"}, light=True),
+    "longest match, our lexicon": Row("dictionary", {"words": "terms"}, light=True),
+    "spaCy EntityRuler on jieba, both": Row("ruler", light=True),
     "spaCy ner (HashEmbedCNN), our tokens": Row(
-        "spacy", {"language": "tcm", "encoder": False}, start=RANDOM
+        "spacy", {"language": "tcm", "encoder": False}, light=True, start=RANDOM
     ),
     "spaCy ner (HashEmbedCNN), characters of zh": Row(
-        "spacy", {"language": "zh", "encoder": False}, start=RANDOM
+        "spacy", {"language": "zh", "encoder": False}, light=True, start=RANDOM
     ),
     "spacy-transformers ner": Row("spacy", {"language": "tcm", "encoder": True}, start=ENCODER),
     "edsnlp eds.ner_crf": Row("edsnlp", {"cnn": False}, peers=True, start=ENCODER),
     "GLiNER": Row("gliner", peers=True, start=ENCODER),
     "ours, ner_cpu.cfg": Row("ours", {"config": "ner_cpu.cfg"}, start=RANDOM),
-    "ours, tcm_multimodal as released": Row("released", start="trained before, see models/"),
+    "ours, tcm_multimodal as released": Row(
+        "released", light=True, start="trained before, see models/"
+    ),
 }
 
 
@@ -165,14 +171,11 @@ def score(
 
 
 def measure(names: Sequence[str], texts: list[str], args: argparse.Namespace) -> dict[str, Any]:
-    servers = {
-        name: Server(
-            args.peers if ROWS[name].peers else sys.executable,
-            ROWS[name].kind,
-            folder_of(args.models, name),
-        )
-        for name in names
-    }
+    servers = {}
+    for name in names:
+        row = ROWS[name]
+        python = args.peers if row.peers else args.light if row.light else sys.executable
+        servers[name] = Server(python, row.kind, folder_of(args.models, name))
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(args.rounds + 1):
         for name, server in servers.items():
@@ -235,6 +238,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--gold", type=Path)
     parser.add_argument("--peers")
+    parser.add_argument("--light", default=sys.executable)
     parser.add_argument("--model", default="tcm_multimodal")
     parser.add_argument("--rows", nargs="+", choices=[*ROWS], default=[*ROWS])
     parser.add_argument("--seconds", type=float, default=330)
