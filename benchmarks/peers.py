@@ -40,7 +40,7 @@ PARTS = (WRITTEN, REAL)
 
 @dataclass(frozen=True)
 class Row:
-    """kind, settings: of the worker. peers: needs their environment. light: is measured in the light
+    """kind, settings: of the worker. peers: needs their environment. light: measured in the light
     one. start: what its weights were before."""
 
     kind: str
