@@ -89,9 +89,11 @@ release: $(VENV)/.package
 
 # Every row of docs/benchmarks.md that its JSON file lacks; stopped, it goes on where it was. GOLD: a
 # folder with gold23.train.jsonl and gold23.dev.jsonl, TONGUES: one with labels.csv and images/;
-# neither is part of this repository, and without them what needs them is skipped.
+# neither is part of this repository. PEERS: the python of an environment with requirements/peers.txt.
+# What needs one that is not given is skipped.
 GOLD =
 TONGUES =
+PEERS =
 TRAINED = $(RELEASE)/calibrated
 BENCH = cd benchmarks && $(abspath $(VENV))/bin/python
 CORPUS = ../corpus
@@ -103,7 +105,7 @@ tables: $(VENV)/.dev
 	$(BENCH) growth.py growth.json $(CORPUS)/train.jsonl --picture ../docs/growth.png
 	$(BENCH) fields.py fields.json $(CORPUS) --model tcm_multimodal
 	$(BENCH) rules.py rules.json $(CORPUS) --min-support 0.004
-	$(if $(GOLD),$(BENCH) peers.py peers.json $(CORPUS) --gold $(abspath $(GOLD)),@echo "Skipped without GOLD: peers")
+	$(if $(GOLD),$(BENCH) peers.py peers.json $(CORPUS) --models ../training/peers --gold $(abspath $(GOLD)) $(if $(PEERS),--peers $(PEERS)),@echo "Skipped without GOLD: peers")
 	$(if $(TONGUES),$(BENCH) fusion.py fusion.json $(CORPUS) $(abspath $(TONGUES)) --steps 400,@echo "Skipped without TONGUES: what the gate is worth by real photos")
 	$(if $(and $(GOLD),$(TONGUES),$(wildcard $(TRAINED))),$(BENCH) compression.py compression.json ../$(TRAINED) --texts $(CORPUS)/train.jsonl --scored $(abspath $(GOLD))/gold23.dev.jsonl --photos $(abspath $(TONGUES)),@echo "Skipped without GOLD, TONGUES or a pipeline of make release: pruning")
 	$(BENCH) readme.py

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import peers
 from compression_page import megabytes, percent
 from tables import pm, table
 
@@ -388,5 +389,6 @@ BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "table-7": ("experiments.json", table_7),
     "table-rules": ("rules.json", rules),
     "shapes": ("shapes.json", shapes),
+    "peers": ("peers.json", peers.render),
     "growth": ("growth.json", growth),
 }

@@ -1,4 +1,4 @@
-"""The examples of docs/ and of the Chinese README run, links lead somewhere, settings are told."""
+"""The examples of docs/ and of the READMEs run, links lead somewhere, settings are told."""
 
 import re
 import zipfile
@@ -43,16 +43,28 @@ def test_example(path, block, released, monkeypatch):
     exec(compile(block, str(path), "exec"), {})
 
 
-def test_the_chinese_readme_shows_what_is_printed(released, monkeypatch, capsys):
-    page = ROOT / "README.zh.md"
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_a_readme_begins_with_what_is_printed(name, released, monkeypatch, capsys):
+    page = ROOT / name
     monkeypatch.syspath_prepend(released)
     exec(compile(next(blocks(page)), str(page), "exec"), {})
-    (shown,) = re.findall(r"实际输出：\n\n```\n(.*?)```", page.read_text("utf8"), re.S)
+    _, after = page.read_text("utf8").split("```python\n", 1)
+    shown = re.findall(r"\n```\n(.*?)```", after.split("```", 1)[1], re.S)[0]
 
     def without_scores(text):
         return re.sub(r" [01]\.\d+$", "", text, flags=re.M)
 
     assert without_scores(capsys.readouterr().out) == without_scores(shown)
+
+
+def test_the_examples_of_the_readme_follow_each_other(released, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(released)
+    names = {}
+    for block in blocks(ROOT / "README.md"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["record"]["fields"]["脉象.脉"]["value"] == ["弦", "细", "数"]
+    assert names["doc"]._.tongue["status"] == "ok"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
