@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy
 import pytest
+import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -403,6 +404,26 @@ def test_fields_say_where_they_come_from_and_conflicts_stand_out(tmp_path):
     assert '<b>裂纹</b> <span class="source s-image">照片 90%</span>' in html
     assert '<b>淡红</b> <span class="source s-text">病历</span>' in html
     assert "轻或无 10%" in html, "no photo that it learned from lacked fissures"
+
+
+def test_herbs_on_a_condition_are_told_apart(tmp_path):
+    nlp = spacy.blank("tcm")
+    nlp.add_pipe("tcm_prescriptions")
+    text = "处方：黄芪15g，当归10g，7剂。若咳甚加杏仁9g。"
+    doc = nlp.make_doc(text)
+    marks = [("黄芪", "HERB"), ("15g", "DOSAGE"), ("当归", "HERB"), ("10g", "DOSAGE")]
+    marks += [("7剂", "DOSAGE"), ("杏仁", "HERB"), ("9g", "DOSAGE")]
+    spans = [(text.index(t), text.index(t) + len(t), label) for t, label in marks]
+    doc.ents = [doc.char_span(*span) for span in spans]
+    (prescription,) = nlp(doc)._.prescriptions
+    (entry, _) = entries("x")
+    entry |= {"prescriptions": [prescription]}
+    write_results([entry], tmp_path / "out", {"lang": "x", "name": "x", "version": "x"})
+    html = next(write_pages(tmp_path / "out")).read_text(encoding="utf-8")
+    table = html[html.index('class="rx"') :].split("</table>")
+    assert "黄芪" in table[0]
+    assert "苦杏仁" not in table[0]
+    assert "有条件：若咳甚加 苦杏仁 9 g" in table[1]
 
 
 def test_sections_without_a_header_are_named_and_no_character_is_lost():
