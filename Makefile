@@ -97,11 +97,11 @@ PEERS =
 TRAINED = $(RELEASE)/calibrated
 BENCH = cd benchmarks && $(abspath $(VENV))/bin/python
 CORPUS = ../corpus
-tables: $(VENV)/.dev
+tables: $(VENV)/.dev $(BASE_VENV)/.model
 	@$(PROJECT) corpus .
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WHEEL)
 	$(BENCH) experiments.py experiments.json $(CORPUS) $(if $(GOLD),--gold $(abspath $(GOLD)))
-	$(BENCH) shapes.py shapes.json $(CORPUS)
+	$(BENCH) shapes.py shapes.json $(CORPUS) --light $(abspath $(BASE_VENV))/bin/python
 	$(BENCH) growth.py growth.json $(CORPUS)/train.jsonl --picture ../docs/growth.png
 	$(BENCH) fields.py fields.json $(CORPUS) --model tcm_multimodal
 	$(BENCH) rules.py rules.json $(CORPUS) --min-support 0.004

@@ -1,13 +1,15 @@
 """Speed and memory of every row of the published tables, in one run against BERT-Large's shape.
 
     python benchmarks/shapes.py OUT.json CORPUS_DIR [--rows ROW ...] [--images DIR] [--rounds 3]
-        [--count 48] [--few 4] [--threads 1]
+        [--count 48] [--few 4] [--threads 1] [--light PYTHON]
 
 CORPUS_DIR: made by `spacy project run render`. Rows are the pipelines of `experiments.py` with
 random weights, networks alone of `deployed_worker.py`, and tcm_multimodal if it is installed, each
 in a process of its own; a group of them takes turns with BERT-Large, a round each, with photos
 where a row looks at them (--images, else the rendered ones of CORPUS_DIR, as JPEGs of 1000 x 800
-pixels). Rule components are left out: rows differ in what finds the entities. BERT-Large reads few
+pixels). --light: of an environment with requirements/base.txt, this package and tcm_multimodal,
+which runs there: spaCy loads torch where it is. Rule components are left out: rows differ in what
+finds the entities. BERT-Large reads few
 records, so rows compare by characters. Accuracy of the same rows: `experiments.py`. A row that
 OUT.json holds already is not measured again.
 """
@@ -61,11 +63,12 @@ def measure(names: list[str], corpus: Path, settings: Settings) -> dict[str, Any
     with ExitStack() as stack:
         workers = {LARGE: (stack.enter_context(Worker(settings, LARGE, threads)), {})}
         for name in names:
-            row, model, asked = PIPELINE, "", {}
+            row, model, python, asked = PIPELINE, "", "", {}
             if name in NETS:
                 row = name
             elif name.startswith(DEPLOYED):
-                model, asked = DEPLOYED, {"photos": name == DEPLOYED, "rules": False}
+                model, python = DEPLOYED, settings.python
+                asked = {"photos": name == DEPLOYED, "rules": False}
             else:
                 out = Path(stack.enter_context(TemporaryDirectory()))
                 context = multiprocessing.get_context("spawn")
@@ -74,7 +77,10 @@ def measure(names: list[str], corpus: Path, settings: Settings) -> dict[str, Any
                 process.join()
                 model = str(out / "model")
                 asked = {"photos": experiments.ROWS[name].photo, "rules": False}
-            workers[name] = (stack.enter_context(Worker(settings, row, threads, model)), asked)
+            workers[name] = (
+                stack.enter_context(Worker(settings, row, threads, model, python)),
+                asked,
+            )
         for number in range(settings.rounds + 1):
             for name, (worker, asked) in workers.items():
                 answer = worker.ask("round", **asked)
@@ -113,6 +119,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=48, help="Records of the rows.")
     parser.add_argument("--few", type=int, default=4, help="Records of BERT-Large.")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--light", default="", help="Python that tcm_multimodal runs in.")
     args = parser.parse_args()
     report = json.loads(args.out.read_text(encoding="utf8")) if args.out.exists() else {}
     found = report.setdefault(str(args.threads), {})
@@ -131,7 +138,7 @@ def main() -> None:
         settings = Settings(
             model=DEPLOYED,
             full=None,
-            python="",
+            python=args.light,
             wheel=None,
             annotated={},
             photos=None,
