@@ -144,8 +144,9 @@ def draw(report: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     series = [name for name in SERIES if name in report["series"]]
-    figure, axes = pyplot.subplots(1, len(series), figsize=(4 * len(series), 3.4))
-    for axis, name in zip(numpy.atleast_1d(axes), series, strict=True):
+    rows = (len(series) + 1) // 2
+    figure, axes = pyplot.subplots(rows, 2, figsize=(9, 3.2 * rows), squeeze=False)
+    for axis, name in zip(axes.flat, series, strict=False):
         found = report["series"][name]
         sizes = [point["size"] for point in found["points"]]
         times = [statistics.median(point["seconds"]) for point in found["points"]]
