@@ -474,8 +474,9 @@ class Errors:
     E503 = "[E503] The image folder '{path}' is not a folder. Check --images."
     E504 = (
         "[E504] The pipeline '{model}' cannot be loaded: {cause}. Give the folder of a trained "
-        "pipeline, or the name of an installed one, with --model. To train one, run `make demo` or "
-        "`python -m spacy project run all`, then pass --model training/model-best."
+        "pipeline, or the name of an installed one, with --model. The released one is installed by "
+        "`pip install models/tcm_multimodal-*.whl`; to train one, run `python -m spacy project run "
+        "all`, then pass --model training/model-best."
     )
     E505 = (
         "[E505] The output folder '{out}' and the input '{path}' lie inside one another, so results "
@@ -587,6 +588,7 @@ class Errors:
     E595 = "[E595] {name} is {value}. Give a share above 0, at most 1."
     E596 = "[E596] No record has anything that a rule could be made of. Check the records."
     E597 = "[E597] A value is given as VARIABLE=TEXT, such as pattern=湿热下注证."
+    E598 = "[E598] The query has no variable '{name}'. It has: {known}."
     # 61x: typed fields
     E610 = (
         "[E610] {path}: the field definitions cannot be used ({cause}). Correct the file; the README "

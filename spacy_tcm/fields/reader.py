@@ -1,7 +1,7 @@
 """Reads the fields that need no grammar of their own: by words, entities, numbers and units."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -172,10 +172,11 @@ class _Reader:
         words = sorted({*by_word, *ignored}, key=lambda w: (-len(w), w))
         tokens = _words(words)
         spans, seen = self.targets(), set()
+        own = {p for start, end in spans for p in range(start, end)}
         for start, end in spans:
             entity = self.scene.entity(start)
             begin = min(start, entity[0]) if entity else max(start - 6, self.scene.clause(start)[0])
-            stop = self.topic_end(end, spans, by_word)
+            stop = self.topic_end(end, own, by_word)
             for m in tokens.finditer(self.text, begin, stop):
                 if m[0] in ignored or m.start() in seen or not self.within(m.start(), m.end()):
                     continue
@@ -189,18 +190,16 @@ class _Reader:
                 for value in by_word[m[0]]:
                     yield self.reading(value, left, right, "property", fuzzy, m[0])
 
-    def topic_end(
-        self, at: int, targets: Sequence[tuple[int, int]], words: Mapping[str, Any]
-    ) -> int:
+    def topic_end(self, at: int, own: Set[int], words: Mapping[str, Any]) -> int:
+        """own: where targets stand."""
         _, stop = self.scene.sentence(at)
         cut = self.text.find("；", at, stop)
         if cut > 0:
             stop = cut
-        own = {p for s, e in targets for p in range(s, e)}
         for s, e, label in self.scene.entities:
             if s < at or s >= stop or label not in _TOPICS:
                 continue
-            if own & set(range(s, e)):
+            if not own.isdisjoint(range(s, e)):
                 continue
             surface = self.text[s:e]
             rival = self.scene.cues.patterns["rivals"].search(surface)

@@ -55,11 +55,16 @@ def ask(
     values: variable -> the text that it must be; the query says by the line "# filters" where
         conditions may stand.
     RETURNS: the names of the columns, and the rows, None where a row has nothing.
-    RAISES RecordError: there is no store, or the query cannot be understood.
+    RAISES RecordError: there is no store, the query cannot be understood, or it has no such
+        variable.
     """
     ox = _pyoxigraph()
     check_store(folder)
     text = saved_queries().get(query, query)
+    known = set(re.findall(r"[?$](\w+)", text))
+    for name in values or ():
+        if name not in known:
+            raise RecordError(Errors.E598.format(name=name, known=", ".join(sorted(known))))
     filters = "".join(
         f"FILTER(STR(?{name}) = {json.dumps(value, ensure_ascii=False)})\n"
         for name, value in (values or {}).items()

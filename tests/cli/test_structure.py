@@ -223,7 +223,7 @@ def test_usage_errors(model, tmp_path, arguments, code):
     assert f"[{code}]" in result.output or not code
     assert not (tmp_path / "out").exists()
     if code == "E504":
-        assert "make demo" in result.output
+        assert "pip install models/tcm_multimodal" in result.output
         assert "--model training/model-best" in result.output
 
 
