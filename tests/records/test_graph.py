@@ -73,7 +73,7 @@ def test_what_cannot_be_asked(graph, tmp_path):
         ask(graph, "ASK { ?s ?p ?o }")
     with pytest.raises(RecordError, match="E594"):
         ask(graph, "SELECT ?s WHERE { ?s ?p ?o }", {"s": "x"})
-    with pytest.raises(RecordError, match="E598.*'foo'.*herb"):
+    with pytest.raises(RecordError, match=r"E598.*'foo'.*herb"):
         ask(graph, "herbs_of_pattern", {"foo": "x"})
     with pytest.raises(RecordError, match="E592"):
         ask(tmp_path, "counts")
