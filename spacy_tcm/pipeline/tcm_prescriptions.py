@@ -44,8 +44,8 @@ class TCMPrescriptions(StoringPipe):
       known: whether the name was found. A joined name (生龙牡) gives several herbs of one span;
     - ``removed``: the herbs that are taken out (去柴胡), likewise;
     - ``conditional``: the herbs that are to be added, changed or taken out ("remove") only if
-      something is so (若咳甚加杏仁), likewise, with the words of the ``condition``: they are no
-      part of the prescription, and nothing is warned of them;
+      something is so (若咳甚加杏仁), likewise, with the words of the ``condition`` (若咳甚): they
+      are no part of the prescription, and nothing is warned of them;
     - ``count``: number of doses (7剂) or None; ``route``: "oral", "topical", "rectal",
       "nasogastric", "gargle", "nasal", "eye", "inhaled" or None; ``regimen``: the words on
       preparation and intake, joined by ，, or None; ``start``, ``end``: characters;

@@ -18,6 +18,8 @@ Span = tuple[int, int, str]  # first character, end (exclusive), label
 _SEPARATORS = r"\s,;、。/|·:…\-—_+()\[\]^~"
 # ① 1. (1) 1) before an entry of a list.
 _NUMBERING = re.compile(r"[①-⑳⑴-⒇]|\(?\d{1,2}[.、):](?!\d)")
+# 2、 of the next entry, which is no dose and no footnote of this one.
+_NUMBER_ALONE = re.compile(r"[(\s]*\d{1,2}[.、)\s]*")
 # Farther from the list, a formula's name or the words after a list are of something else.
 _LEAD, _TAIL, _LATER = 40, 160, 60
 # So many characters between a condition and its herb: 加用.
@@ -39,7 +41,7 @@ class _Item:
     dose_text: str | None = None
     footnotes: list[str] = field(default_factory=list)
     action: str = USE
-    condition: str | None = None  # the words on which it depends: 若咳甚加
+    condition: str | None = None  # the words on which it depends: 若咳甚
 
 
 class PrescriptionGrammar(Table):
@@ -70,6 +72,10 @@ class PrescriptionGrammar(Table):
         self._action_of = actions
         self._action = re.compile(rf"(?<!出)({_any(actions)})[\s:]*$")
         self._condition = re.compile("|".join(data["conditions"]) or "(?!)")
+        # 若咳甚,则可加: what it says of the herb is not the condition.
+        self._led_herb = re.compile(
+            rf"(?:[\s,、:]|{_any(data['modals'])})*(?:{_any(actions)})?[\s:]*$"
+        )
         self._exchange = re.compile(r"\s*(易|代|替)\s*$")
         self._instead = re.compile(r"\s*(改为|易为|换为|换成|改用|易以|换|改)\s*$")
         number = rf"(?:{DIGITS}|{CHINESE})"
@@ -168,9 +174,11 @@ class _Reader:
             self._set_actions(items, before)
             self._distribute(items)
             follows = lists[number + 1][0].start if number + 1 < len(lists) else len(self.t)
-            if all(item.condition for item in items):  # of the prescription before, if at all
+            given = [item for item in items if item.action != STOP]
+            if all(item.condition for item in given):  # of the prescription before, if at all
                 if found:
-                    found[-1]["conditional"] += self._conditional(items)
+                    self._attach(found[-1], items, follows)
+                    before = found[-1]["end"]
                 continue
             made = self._make(items, before, follows, used)
             if made:
@@ -244,6 +252,8 @@ class _Reader:
         stop = self._dosage_at.get(here)
         if stop and stop <= follows and item.dose is not None and here - at <= 1:
             words = t[here:stop]
+            if _NUMBER_ALONE.fullmatch(words):
+                return None
             if not g._count.search(words) and not re.search(r"[日天]|bid|tid|qd|服法", words):
                 item.footnotes.append(self.text[here:stop])
                 return stop
@@ -321,7 +331,10 @@ class _Reader:
         words = re.split(r"[。;\n]", self.t[start : item.start])
         found = list(self.g._condition.finditer(words[-1]))
         if found and (len(words[-1]) - found[-1].end() <= _NEAR_HERB):
-            item.condition = words[-1][found[0].start() :].strip(" ,、")
+            first = item.start - len(words[-1]) + found[0].start()
+            led = self.g._led_herb.search(self.t, first, item.start)
+            end = led.start() if led and led.start() - first > 1 else item.start
+            item.condition = self.text[first:end].strip(" ,，、")
         elif len(words) == 1:
             item.condition = condition
 
@@ -419,11 +432,26 @@ class _Reader:
         """The herbs that are given or taken out only if something is so."""
         found: list[dict[str, Any]] = []
         for item in items:
-            if item.condition:
+            if item.condition and item.action != STOP:
                 action = item.action if item.action in (REMOVE, CHANGE) else ADD
                 more = {"action": action, "condition": item.condition}
                 found += [row | more for row in self._herb(item)]
         return found
+
+    def _attach(self, made: dict[str, Any], items: list[_Item], follows: int) -> None:
+        """Herbs on a condition are of the prescription before them, as is the count after them."""
+        made["conditional"] += self._conditional(items)
+        after = items[-1].after
+        if made["count"] or self.g._breaks.search(self.t, made["end"], items[0].start):
+            return
+        stop = min([follows, after + _TAIL, *self._starts_after(after)])
+        end, count, pieces = self._read_tail(after, stop)
+        if count:
+            made["count"], made["end"] = count[0], end
+            made["regimen"] = (
+                made["regimen"] or "，".join(self.text[s:e] for s, e in pieces) or None
+            )
+            made["route"] = made["route"] or self._route(items[0].start, after, after, end)
 
     def _starts_after(self, at: int) -> list[int]:
         return [s for s, _, _ in (*self.formulas, *self.drugs) if s >= at]

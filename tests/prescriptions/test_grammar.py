@@ -170,7 +170,33 @@ def test_herbs_on_a_condition_are_not_of_the_prescription(read, text, expected):
     assert found["removed"] == []
 
 
-@pytest.mark.parametrize("text", ["如上方加党参10g，白术6g", "黄芪15g，咳甚，加党参10g"])
+def test_conditions_and_a_count_after_them_are_of_the_prescription_before(read):
+    text = (
+        "四君子汤。党参10g、白术10g。若汗出不止，加黄芪15g；伴口渴者，可酌加石膏10g；"
+        "夜寐不安加茯苓20g；咳甚加陈皮、桂枝；便秘者忌麻黄。5剂，水煎服。"
+    )
+    (found,) = read(text)
+    assert [herb["name"] for herb in found["herbs"]] == ["党参", "白术"]
+    assert [(h["name"], h["condition"]) for h in found["conditional"]] == [
+        ("黄芪", "若汗出不止"),
+        ("石膏", "伴口渴者"),
+        ("茯苓", "夜寐不安"),
+        ("陈皮", "咳甚"),
+        ("桂枝", "咳甚"),
+    ]
+    assert (found["count"], found["regimen"], found["route"]) == (5, "水煎服", "oral")
+    assert text[found["end"] :] == "。"
+
+
+def test_the_count_of_another_visit_is_not_that_of_the_prescription(read):
+    (found,) = read("党参10g、白术10g。二诊：若咳甚加陈皮。5剂。")
+    assert (found["count"], len(found["conditional"])) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["如上方加党参10g，白术6g", "黄芪15g，咳甚，加党参10g", "守方，患者加党参10g，白术6g"],
+)
 def test_what_is_no_condition(read, text):
     (found,) = read(text)
     assert len(found["herbs"]) == 2
@@ -186,6 +212,19 @@ def test_traditional_characters():
     assert [herb["name"] for herb in found["herbs"]] == ["黄芪", "当归"]
     assert [herb["text"] for herb in found["herbs"]] == ["黃芪", "當歸"]
     assert found["count"] == 7
+
+
+@pytest.mark.parametrize("after", ["、", ")", ".", " ", "） "])
+def test_the_number_of_the_next_entry_is_no_footnote(after):
+    text = f"1{after}党参15g 2{after}白术12g 3{after}茯苓15g，7剂"
+    numbers = [(m.start(), m.end(), "DOSAGE") for m in re.finditer(r"\b[23](?=\W)", text)]
+    (found,) = GRAMMAR.read(find_spans(text) + numbers, text)
+    assert len(numbers) == 2
+    assert [(h["dose"], h["footnote"]) for h in found["herbs"]] == [
+        (15, None),
+        (12, None),
+        (15, None),
+    ]
 
 
 def test_footnotes(read):
