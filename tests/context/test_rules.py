@@ -257,6 +257,37 @@ def test_family(text):
     assert read(text)["哮喘"] == {"family"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "家族史：母亲[D哮喘]。患者诉[S头痛]，[S咳嗽]。",
+        "家族史：父亲体健，母亲[D哮喘]，患儿[S头痛]。[S咳嗽]。",
+        "家族史：母亲[D哮喘]。其诉[S头痛]，[S咳嗽]。",
+        "家族史：母亲[D哮喘]。[L舌暗红]。\n[S头痛]，[S咳嗽]。",
+        "家族史：母亲[D哮喘]。[L舌暗红]，[S头痛]，[S咳嗽]。",
+        "家族史：母亲[D哮喘]。\n[S头痛]，[S咳嗽]。",
+        "家族史：\n患者母亲[D哮喘]\n[S头痛]，[S咳嗽]。",
+    ],
+)
+def test_where_a_family_history_ends(text):
+    found = read(text)
+    assert found["哮喘"] == {"family"}
+    assert found["头痛"] == found["咳嗽"] == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "家族史：\n父患[D高血压]。\n母患[D哮喘]。",
+        "家族史：父患[D高血压]，\n[D哮喘]。",
+        "家族史：父患[D高血压]。患者哥哥[D哮喘]。",
+        "家族史：父患[D高血压]，患者体健，哥哥患[D哮喘]。",
+    ],
+)
+def test_where_a_family_history_goes_on(text):
+    assert read(text) == {"高血压": {"family"}, "哮喘": {"family"}}
+
+
 def test_family_is_denied():
     assert read("家族史：否认[D哮喘]。") == {"哮喘": {"family", "absent"}}
     assert read("与母亲争执后[S头痛]。") == {"头痛": set()}
