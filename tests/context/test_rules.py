@@ -97,6 +97,8 @@ def test_what_is_no_negation(text):
         "否认[S发热]，[S咳嗽]，[S胸痛]。",
         "未诉[S发热]、[S咳嗽]，[S胸痛]；",
         "denies [S发热], [S咳嗽], [S胸痛].",
+        "否认[S发热]，[S咳嗽][S胸痛]。",
+        "否认[S发热][S咳嗽]，[S胸痛]。",
     ],
 )
 def test_a_denying_verb_goes_on_over_commas(text):
@@ -108,6 +110,7 @@ def test_a_denying_verb_goes_on_over_commas(text):
     [
         "否认[S发热]，[S咳嗽]3天，[S胸痛]。",
         "否认[S发热]，[S咳嗽]明显，[S胸痛]。",
+        "否认[S发热]，[S咳嗽][S胸痛]3天。",
         "否认[S发热]，有[S咳嗽]，[S胸痛]。",
         "否认[S发热]，但[S咳嗽]，[S胸痛]。",
         "未诉[S发热]。[S咳嗽]，[S胸痛]。",
