@@ -24,6 +24,9 @@ _NEAR = 8
 # So many herbs are a prescription.
 _PRESCRIPTION = 3
 _FINDINGS = ("SYMPTOM", "SIGN")
+# A word for a relative has at most so many characters.
+_KIN = 5
+_LINE = re.compile(r"(?<=[\n\r])[^\n\r]+")
 
 
 class ContextRules(Table):
@@ -95,6 +98,7 @@ class _Reader:
         self.p, self.data, self.text, self.entities = rules._p, rules.data, text, entities
         self.sections = sections
         self.ids = [section_at(sections, e.start) for e in entities]
+        self.priors_of = priors
         self.priors = [priors.get(i or "", {}) for i in self.ids]
         p = rules._p
         own_subject = p["negation.own_subject"]
@@ -260,13 +264,12 @@ class _Reader:
     def _read_family(self) -> None:
         labels = set(self.data["family"]["labels"])
         self.family = self._backward("family")
+        histories = self._family_histories()
         for i, entity in enumerate(self.entities):
             if entity.label not in labels:
                 continue
-            if self.priors[i].get("experiencer") == "family":
-                clause, _ = self.scopes.clause(entity.start)
-                if not re.search("患者|患儿|本人", self.text[clause : entity.start]):
-                    self.family.add(i)
+            if any(start <= entity.start < end for start, end in histories):
+                self.family.add(i)
                 continue
             start, _ = self.scopes.clause(entity.start, SENTENCE_END)
             start = max(start, entity.start - 24)
@@ -279,6 +282,39 @@ class _Reader:
             same = self.entities[i].label == self.entities[i - 1].label
             if i - 1 in self.family and joined and same:
                 self.family.add(i)
+
+    def _family_histories(self) -> list[tuple[int, int]]:
+        """The sections of the family, each up to where it turns to the patient."""
+        return [
+            (section["start"], self._family_end(section))
+            for section in self.sections
+            if self.priors_of.get(section["id"], {}).get("experiencer") == "family"
+        ]
+
+    def _family_end(self, section: Mapping[str, Any]) -> int:
+        """A word for the patient (but not 患者父亲), the tongue or pulse, or a further line
+        without a relative ends it."""
+        start, end = section.get("header_end") or section["start"], section["end"]
+        seen = (e.start for e in self.entities if e.label in ("TONGUE", "PULSE"))
+        ends = [end, *(at for at in seen if start <= at < end)]
+        for m in self.p["family.patient"].finditer(self.text, start, end):
+            _, stop = self.scopes.clause(m.end())
+            if not self._names_kin(m.end(), min(stop, m.end() + _NEAR)):
+                ends.append(m.start())
+        for m in _LINE.finditer(self.text, start, end):
+            told = self.text[start : m.start()].rstrip()
+            goes_on = not told or told[-1] in "，,、；;：:"
+            if not goes_on and not self._names_kin(*m.span()):
+                ends.append(m.start())
+        return min(ends)
+
+    def _names_kin(self, start: int, end: int) -> bool:
+        kin = self.p["family.kin"]
+        return any(
+            kin.fullmatch(self.text, at, to)
+            for at in range(start, end)
+            for to in range(at + 1, min(at + _KIN, end) + 1)
+        )
 
     def _is_of_kin(self, start: int, end: int) -> bool:
         part = self.text[start:end]

@@ -144,12 +144,20 @@ class Scopes:
             if tail:
                 return None if re.search(r"\d", tail[0]) else following
             # What is told more of (咳嗽3天), or begins another topic (纳差), is there.
-            is_bare = not skipped and _BARE.match(self.text, end)
+            is_bare = not skipped and _BARE.match(self.text, self._joined_end(following))
             return None if self.own_subject.match(self.text, start) or not is_bare else following
         if bare == "":
             same = self.entities[following].label == self.entities[at].label
             return following if same and not skipped and "\n" not in gap else None
         return following if self.joins.fullmatch(bare) else None
+
+    def _joined_end(self, at: int) -> int:
+        """Where the entities of one label end that are written as one: 头晕头痛."""
+        end, label = self.entities[at][1:]
+        while at + 1 < len(self.entities) and self.entities[at + 1][::2] == (end, label):
+            at += 1
+            end = self.entities[at].end
+        return end
 
     def after(self, cues: re.Pattern[str], labels: Collection[str]) -> Iterator[int]:
         """The index of each entity right after which a cue stands, and of the list before it."""

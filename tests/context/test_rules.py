@@ -97,6 +97,8 @@ def test_what_is_no_negation(text):
         "否认[S发热]，[S咳嗽]，[S胸痛]。",
         "未诉[S发热]、[S咳嗽]，[S胸痛]；",
         "denies [S发热], [S咳嗽], [S胸痛].",
+        "否认[S发热]，[S咳嗽][S胸痛]。",
+        "否认[S发热][S咳嗽]，[S胸痛]。",
     ],
 )
 def test_a_denying_verb_goes_on_over_commas(text):
@@ -108,6 +110,7 @@ def test_a_denying_verb_goes_on_over_commas(text):
     [
         "否认[S发热]，[S咳嗽]3天，[S胸痛]。",
         "否认[S发热]，[S咳嗽]明显，[S胸痛]。",
+        "否认[S发热]，[S咳嗽][S胸痛]3天。",
         "否认[S发热]，有[S咳嗽]，[S胸痛]。",
         "否认[S发热]，但[S咳嗽]，[S胸痛]。",
         "未诉[S发热]。[S咳嗽]，[S胸痛]。",
@@ -255,6 +258,37 @@ def test_advice_without_a_header():
 )
 def test_family(text):
     assert read(text)["哮喘"] == {"family"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "家族史：母亲[D哮喘]。患者诉[S头痛]，[S咳嗽]。",
+        "家族史：父亲体健，母亲[D哮喘]，患儿[S头痛]。[S咳嗽]。",
+        "家族史：母亲[D哮喘]。其诉[S头痛]，[S咳嗽]。",
+        "家族史：母亲[D哮喘]。[L舌暗红]。\n[S头痛]，[S咳嗽]。",
+        "家族史：母亲[D哮喘]。[L舌暗红]，[S头痛]，[S咳嗽]。",
+        "家族史：母亲[D哮喘]。\n[S头痛]，[S咳嗽]。",
+        "家族史：\n患者母亲[D哮喘]\n[S头痛]，[S咳嗽]。",
+    ],
+)
+def test_where_a_family_history_ends(text):
+    found = read(text)
+    assert found["哮喘"] == {"family"}
+    assert found["头痛"] == found["咳嗽"] == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "家族史：\n父患[D高血压]。\n母患[D哮喘]。",
+        "家族史：父患[D高血压]，\n[D哮喘]。",
+        "家族史：父患[D高血压]。患者哥哥[D哮喘]。",
+        "家族史：父患[D高血压]，患者体健，哥哥患[D哮喘]。",
+    ],
+)
+def test_where_a_family_history_goes_on(text):
+    assert read(text) == {"高血压": {"family"}, "哮喘": {"family"}}
 
 
 def test_family_is_denied():
