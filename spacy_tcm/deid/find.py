@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from spacy_tcm.deid.dates import find_dates
 from spacy_tcm.errors import Errors
+from spacy_tcm.linking import to_simplified
 from spacy_tcm.tables import Table
 
 DEFAULT_TABLE = Path(__file__).parents[1] / "resources" / "deid.json"
@@ -17,9 +18,12 @@ NUMBERS = frozenset(
     ("ID_CARD", "MOBILE", "LANDLINE", "RECORD_NO", "BED", "INSURANCE", "POSTCODE", "QQ", "WECHAT")
 )
 
+# In characters, with what separates it from the number.
+_LONGEST_HEADER = 20
+
 _HAN = "[\u3400-\u9fff]"
 _SPACE = "[ \t]*"
-_SEPARATOR = f"{_SPACE}(?:(?:[:=]|号码|为|是){_SPACE}){{0,2}}"
+_SEPARATOR = f"{_SPACE}(?:(?:[:=]|号?码|为|是){_SPACE}){{0,2}}"
 _DOTS = "·•・‧∙"
 _DOTTED = f"{_HAN}{{2,8}}(?:[{_DOTS}]{_HAN}{{2,8}})+"
 # Full-width forms count as their ASCII twins; one character each, so offsets stay.
@@ -76,13 +80,30 @@ class IdentifierFinder(Table):
     def _compile(self) -> None:
         self.kinds: dict[str, str] = dict(self.data["kinds"])
         self.kept = frozenset(_strings(self.data["kept"], "kept"))
+        self._simpler = str.maketrans(
+            self.data["traditional"]["from"], self.data["traditional"]["to"]
+        )
         self._compile_numbers()
         self._compile_names()
         self._compile_places()
 
     def find(self, text: str) -> list[Identifier]:
         """All of them, in order; none overlap."""
-        return _Search(self, text.translate(_NARROW)).run()
+        return _Search(self, self._plain(text)).run()
+
+    def find_numbers(self, text: str) -> list[Identifier]:
+        """Those that are numbers, each with the header before it (住院号：)."""
+        found = [item for item in self.find(text) if item.kind in NUMBERS]
+        text = self._plain(text)
+        for i, (kind, start, end) in enumerate(found):
+            at = max(0, start - _LONGEST_HEADER)
+            if header := self._header_before.search(text[at:start]):
+                found[i] = Identifier(kind, at + header.start(), end)
+        return found
+
+    def _plain(self, text: str) -> str:
+        """Narrow and simplified, of the same length."""
+        return to_simplified(text.translate(_NARROW)).translate(self._simpler)
 
     def _compile_numbers(self) -> None:
         data = self.data
@@ -93,6 +114,7 @@ class IdentifierFinder(Table):
             for cue in _strings(entry["cues"], kind):
                 self._cued.setdefault(cue, []).append((kind, value))
         self._number_cue = re.compile(rf"(?<![A-Za-z])(?:{_any(self._cued)})")
+        self._header_before = re.compile(rf"(?<![A-Za-z])(?:{_any(self._cued)}){_SEPARATOR}\Z")
         self._free = []
         for kind, patterns in data["patterns"].items():
             self._check_kind(kind)
@@ -465,8 +487,8 @@ def _default_finder() -> IdentifierFinder:
 
 
 def find_numbers(text: str) -> list[Identifier]:
-    """The identifiers that are numbers, of records, beds, phones and the like, by our own table."""
-    return [found for found in _default_finder().find(text) if found.kind in NUMBERS]
+    """The numbers of records, beds, phones and the like, with their headers, by our own table."""
+    return _default_finder().find_numbers(text)
 
 
 def _strings(found: Any, name: str) -> list[str]:

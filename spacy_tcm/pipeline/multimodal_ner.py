@@ -102,7 +102,8 @@ class MultimodalNER(TrainablePipe):
     probability that just this entity, with this label, is there: exact under the model, and where
     the pipeline was calibrated, at the temperature that makes it agree with how often it is right.
     ``span._.photo_gate`` is how far the gate of the cross-modal attention stood open at its tokens.
-    Numbers of records, beds, phones and the like (`spacy_tcm.deid.find`) are in no entity.
+    Numbers of records, beds, phones and the like (`spacy_tcm.deid.find`) and the headers before
+    them are in no entity.
 
     Learns from partial annotation: where ``reference._.annotated_labels`` is a list, a token
     outside all entities may still be any label not in it; a token whose entity annotation is

@@ -17,6 +17,16 @@ def found(finder, text):
     return [(item.kind, text[item.start : item.end]) for item in finder.find(text)]
 
 
+def test_numbers_have_their_headers(finder):
+    text = "姓名：张伟，住院號：88123，联系电话 13812345678，12床"
+    numbers = finder.find_numbers(text)
+    assert [text[n.start : n.end] for n in numbers] == [
+        "住院號：88123",
+        "联系电话 13812345678",
+        "12床",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -42,6 +52,11 @@ def found(finder, text):
         ("病案号000123", [("RECORD_NO", "000123")]),
         ("医保卡号：330112345678", [("INSURANCE", "330112345678")]),
         ("检查号：P2024-0012", [("RECORD_NO", "P2024-0012")]),
+        ("患者陳大文，住院號：88123", [("NAME", "陳大文"), ("RECORD_NO", "88123")]),
+        ("聯繫人：歐陽娜 電話：2345-6789", [("NAME", "歐陽娜"), ("LANDLINE", "2345-6789")]),
+        ("患者趙麗華，女，診斷醫師：蔣偉", [("NAME", "趙麗華"), ("DOCTOR", "蔣偉")]),
+        ("病歷號碼：A12345，MRN 0012345", [("RECORD_NO", "A12345"), ("RECORD_NO", "0012345")]),
+        ("MRI：2023", []),
         ("邮编：310012", [("POSTCODE", "310012")]),
         ("微信号：abc_12345 QQ：123456789", [("WECHAT", "abc_12345"), ("QQ", "123456789")]),
         ("a.b12@163.com", [("EMAIL", "a.b12@163.com")]),
