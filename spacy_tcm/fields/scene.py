@@ -27,6 +27,8 @@ _CUES: tuple[str, ...] = (
     "now",
     "headers",
     "past",
+    "earlier",
+    "later",
     "negations",
     "pseudo_negations",
 )
