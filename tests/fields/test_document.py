@@ -63,6 +63,15 @@ def test_tongue_and_pulse_after_a_history(nlp, history):
     assert (found["舌象.舌色"], found["脉象.脉"]) == (["红"], ["弦"])
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("母亲高血压。\n发热。", True), ("母亲高血压。患者发热。", True), ("母亲发热。", None)],
+)
+def test_findings_after_a_family_history(nlp, text, value):
+    found = read(nlp, f"家族史：{text}", 发热="SYMPTOM")
+    assert found.get("呼吸内科.有无发热") == value
+
+
 def test_a_pulse_in_a_prescription_is_not_of_now(nlp):
     found = read(nlp, "主诉：头痛3天。\n医嘱：脉弦者来诊。", 头痛="SYMPTOM", 脉弦="PULSE")
     assert "脉象.脉" not in found
