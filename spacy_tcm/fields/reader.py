@@ -5,7 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cache
 from typing import Any, NamedTuple
 
-from spacy_tcm.fields.numbers import NUMBER, Number, Quantity, find_durations, quantity_of
+from spacy_tcm.fields.numbers import (
+    CHINESE,
+    NUMBER,
+    Number,
+    Quantity,
+    find_durations,
+    parse_atom,
+    quantity_of,
+)
 from spacy_tcm.fields.scene import Place, Scene
 
 # Entities in which a field is looked for, unless it says which; words in no entity count, too.
@@ -43,6 +51,9 @@ _rates = (
 )  # fmt: skip
 
 
+# 三十八度五, but 三十八度五天.
+_NO_TENTH = rf"[{CHINESE}\d.、~天日周月年个次分小余多-]"
+_TENTH = rf"(?:(?<=度)(?P<tenth>[一二三四五六七八九1-9])(?!{_NO_TENTH}))?"
 _TURN_TO = re.compile(rf"\s*(?:{_TURN.pattern})[^\d，。；]{{0,3}}\d")
 # So far the name of what is counted stands before the number, to be part of the evidence.
 _NAME_REACH = 6
@@ -307,7 +318,7 @@ class _Reader:
         unit = self.field.get("unit", "")
         units = [unit, *self.field.get("units", ()), *self.field.get("unit_factors", {})]
         units = sorted({u for u in units if u}, key=lambda u: -len(u))
-        after = rf"\s*(?P<unit>{'|'.join(map(re.escape, units))})" if units else ""
+        after = rf"\s*(?P<unit>{'|'.join(map(re.escape, units))}){_TENTH}" if units else ""
         number = re.compile(NUMBER + (f"(?:{after})?" if units else ""))
         seen: set[int] = set()
         spans = self.targets()
@@ -322,10 +333,10 @@ class _Reader:
                     or (first is False and len(gap) > 8)
                 ):
                     break
-                if first and any(end <= s and e <= m.start() for s, e in spans):
+                if any(at <= s and e <= m.start() for s, e in spans):
                     break  # the nearest name is the one
                 at = m.end()
-                quantity = quantity_of(m)
+                quantity = _measured(m)
                 has_unit = bool(units) and m["unit"] is not None
                 if quantity is None or (not first and not has_unit):
                     break
@@ -350,7 +361,7 @@ class _Reader:
                 first = False
         if self.field.get("unit_alone") and units:
             for m in re.finditer(NUMBER + after, self.text):
-                quantity = quantity_of(m)
+                quantity = _measured(m)
                 if quantity is None or m.start() in seen or not self.allowed(m.start(), m.end()):
                     continue
                 value, fuzzy = self.number(quantity, m["unit"])
@@ -410,6 +421,8 @@ class _Reader:
             return None
         if self.kind not in ("int", "decimal"):
             readings = [r for r in readings if r.place.now] or readings
+        if self.kind in ("int", "decimal", "range"):
+            readings = [r for r in readings if not self.is_earlier(r)] or readings
         readings = sorted(readings, key=lambda r: r.start)
         more: dict[str, Any] = {}
         if self.kind == "multi":
@@ -442,6 +455,15 @@ class _Reader:
             more["bins"] = [b["name"] for b in bins if _overlaps(pick.value, b, more)]
         return found | self._evidence(evidence) | more
 
+    def is_earlier(self, reading: Reading) -> bool:
+        """昨日39℃, 术前7分: a word of an earlier time is the last one before the value."""
+        start = self.scene.clause(reading.start)[0]
+        patterns = self.scene.cues.patterns
+        _, stop = self.scene.sentence(reading.end)
+        told = list(patterns["earlier"].finditer(self.text, start, stop))
+        told = [m for m in told if m.start() < reading.end]
+        return bool(told) and not patterns["later"].search(self.text, told[-1].end(), reading.end)
+
     def _is_mixed(self, pick: Reading, readings: Sequence[Reading]) -> bool:
         """鲜红与暗红相混 is no one value."""
         near = [r for r in readings if r.start == pick.start and r.end == pick.end]
@@ -473,6 +495,19 @@ class _Reader:
             "fuzzy": fuzzy,
             "rule": readings[0].rule,
         }
+
+
+def _measured(match: re.Match[str]) -> Quantity | None:
+    """Of a number and its unit, with the tenth that may follow."""
+    quantity = quantity_of(match)
+    tenth = match.groupdict().get("tenth")
+    digit = parse_atom(tenth) if tenth else None
+    if quantity is None or digit is None or quantity.low is None or digit[0] is None:
+        return quantity
+    if quantity.low != quantity.high:
+        return quantity
+    value = round(quantity.low + digit[0] / 10, 6)
+    return quantity._replace(low=value, high=value)
 
 
 def _scaled(value: Number, factor: Number) -> Number:

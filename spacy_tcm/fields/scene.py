@@ -27,6 +27,8 @@ _CUES: tuple[str, ...] = (
     "now",
     "headers",
     "past",
+    "earlier",
+    "later",
     "negations",
     "pseudo_negations",
 )
@@ -115,15 +117,18 @@ class Scene:
                 state = kind
         section = self.section(at, after=visited)
         outside = state == "outside" or section in OUTSIDE_SECTIONS
-        if outside and self._is_seen(at) and section in (None, *HISTORY_SECTIONS):
+        if outside and self._is_seen(at, section) and section in (None, *HISTORY_SECTIONS):
             outside = False  # 家族史：无。舌红，脉弦: they are the patient's, and of now
         outside = outside or at in self._elsewhere or self._is_past(at)
         aside = state == "asides" or section in ASIDE_SECTIONS
         return Place(visit, aside, outside, state == "now" or section in NOW_SECTIONS)
 
-    def _is_seen(self, at: int) -> bool:
-        entity = self._entity_at.get(at)
-        return entity is not None and entity[2] in ("TONGUE", "PULSE")
+    def _is_seen(self, at: int, section: str | None) -> bool:
+        """Tongue and pulse, and findings that `tcm_context` leaves to the patient where a family
+        history goes on without a header."""
+        start, end, label = self._entity_at.get(at, (at, at, ""))
+        told = section == "family_history" and (start, end) in self.negations
+        return label in ("TONGUE", "PULSE") or (told and label in ("SYMPTOM", "SIGN"))
 
     def section(self, at: int, after: int = 0) -> str | None:
         """after: where the visit begins. A visit told under the heading of an earlier prescription

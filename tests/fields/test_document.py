@@ -25,11 +25,51 @@ def read(nlp, text, **entities):
     return {field: found["value"] for field, found in doc._.fields.items()}
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("入院时VAS 7分，现VAS 3分。", 3),
+        ("术前VAS 8分，术后第1天VAS 4分。", 4),
+        ("疼痛VAS 3分，昨日VAS 7分。", 3),
+        ("VAS 昨日7分、今日3分。", 3),
+        ("昨日VAS 7分。", 7),
+        ("原VAS 6分，治疗后VAS 2分。", 2),
+        ("疼痛VAS 3分，活动时VAS 7分。", 7),
+    ],
+)
+def test_an_earlier_score_does_not_win(nlp, text, value):
+    assert read(nlp, text)["骨科.患处VAS评分"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("体温38.5℃，昨日体温39℃。", 38.5),
+        ("昨日体温39℃，今日体温38.5℃。", 38.5),
+        ("体温三十八度五。", 38.5),
+        ("體溫三十八度五，咳嗽。", 38.5),
+        ("体温38度5，咳嗽。", 38.5),
+        ("体温三十八度五天。", 38),
+    ],
+)
+def test_the_temperature_of_now(nlp, text, value):
+    assert read(nlp, text)["一般.体温"] == value
+
+
 @pytest.mark.parametrize("history", ["家族史：父亲患高血压", "既往史：体健", "过敏史：无"])
 def test_tongue_and_pulse_after_a_history(nlp, history):
     """They are the patient's, and of now, though no header begins them."""
     found = read(nlp, f"{history}。舌红，脉弦。", 舌红="TONGUE", 脉弦="PULSE")
     assert (found["舌象.舌色"], found["脉象.脉"]) == (["红"], ["弦"])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("母亲高血压。\n发热。", True), ("母亲高血压。患者发热。", True), ("母亲发热。", None)],
+)
+def test_findings_after_a_family_history(nlp, text, value):
+    found = read(nlp, f"家族史：{text}", 发热="SYMPTOM")
+    assert found.get("呼吸内科.有无发热") == value
 
 
 def test_a_pulse_in_a_prescription_is_not_of_now(nlp):
