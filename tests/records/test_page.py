@@ -423,7 +423,7 @@ def test_herbs_on_a_condition_are_told_apart(tmp_path):
     table = html[html.index('class="rx"') :].split("</table>")
     assert "黄芪" in table[0]
     assert "苦杏仁" not in table[0]
-    assert "有条件：若咳甚加 苦杏仁 9 g" in table[1]
+    assert "有条件：若咳甚，加 苦杏仁 9 g" in table[1]
 
 
 def test_sections_without_a_header_are_named_and_no_character_is_lost():
