@@ -17,10 +17,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusion import BLURRED, OMITTED, ROOT, WRITTEN, blur, omit, read
+from fusion import BLURRED, OMITTED, ROOT, WRITTEN, blur, omit
 from ner import mean_sd
 from pairs import fits, read_photos, record_values
-from runs import require_labels
+from runs import read_jsonl, require_labels
 
 PER_RECORD, DISAGREEING = 10, 2
 BOUNDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
@@ -175,7 +175,7 @@ def main() -> None:
     apart = [p for p in learned_from if is_held_out(Path(p["image"]).stem, held_out)]
     dev = read_photos(args.photos, "dev")
     labels = {photo["image"]: photo for photo in dev}
-    records = {part: read(args.corpus / f"{part}.jsonl") for part in ("train", "dev")}
+    records = {part: read_jsonl(args.corpus / f"{part}.jsonl") for part in ("train", "dev")}
     described = [r for r in records["train"] if (r.get("meta") or {}).get("tongue")]
     chosen_on = make_cases(described, apart, grammar, 0)
     cases = make_cases(records["dev"], dev, grammar, 0)

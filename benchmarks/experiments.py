@@ -24,7 +24,7 @@ from typing import Any
 
 from hospitals import hold_out, hospital, make_folds
 from intervals import compare, interval, sums
-from runs import run_missing, train_last
+from runs import read_jsonl, run_missing, train_last
 
 ROOT = Path(__file__).parents[1]
 CONFIGS, ASSETS = ROOT / "configs", ROOT / "assets"
@@ -65,8 +65,8 @@ ASKED = ("BERT-Large",)
 
 
 def read_parts(corpus: Path) -> list[dict[str, Any]]:
-    paths = [corpus / f"{part}.jsonl" for part in ("train", "tune", "dev")]
-    return [json.loads(line) for path in paths for line in path.read_text("utf8").splitlines()]
+    parts = ("train", "tune", "dev")
+    return [record for part in parts for record in read_jsonl(corpus / f"{part}.jsonl")]
 
 
 def train_and_score(
@@ -84,8 +84,8 @@ def train_and_score(
     training, held = hold_out(read_parts(corpus), fold)
     scored = {HELD_OUT: held}
     if gold is not None:
-        training += _read(gold / "gold23.train.jsonl")
-        scored[REAL] = _read(gold / "gold23.dev.jsonl")
+        training += read_jsonl(gold / "gold23.train.jsonl")
+        scored[REAL] = read_jsonl(gold / "gold23.dev.jsonl")
     known = entity_surfaces(training)
     start = process_time()
     with TemporaryDirectory() as folder:
@@ -108,10 +108,6 @@ def train_and_score(
                 for part, some in scored.items()
             },
         }
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
 
 
 def count(

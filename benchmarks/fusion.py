@@ -22,7 +22,7 @@ from typing import Any
 import numpy
 from ner import mean_sd
 from pairs import draw, read_photos, record_values
-from runs import require_labels, run_missing, train_last
+from runs import read_jsonl, require_labels, run_missing, train_last
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "assets"
@@ -39,11 +39,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "gate, 8 heads": {f"{NER}heads": 8},
     "gate, 12 heads": {f"{NER}heads": 12},
 }
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def pair(
@@ -94,7 +89,7 @@ def train_and_score(
     """Runs in a process of its own: one training, and its scores."""
     with TemporaryDirectory() as folder:
         out = Path(folder)
-        training = pair(read(corpus / "train.jsonl"), read_photos(photos, "train"), seed)
+        training = pair(read_jsonl(corpus / "train.jsonl"), read_photos(photos, "train"), seed)
         path = out / "train.jsonl"
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in training]
         path.write_text("".join(lines), encoding="utf8")
@@ -102,7 +97,7 @@ def train_and_score(
     return {
         "paired": sum("image" in record for record in training),
         "steps": nlp.config["training"]["max_steps"],
-        **score(nlp, read(corpus / "dev.jsonl"), read_photos(photos, "dev"), name),
+        **score(nlp, read_jsonl(corpus / "dev.jsonl"), read_photos(photos, "dev"), name),
     }
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from runs import run_missing
+from runs import read_jsonl, run_missing
 from tables import table
 
 ROOT = Path(__file__).parents[1]
@@ -71,10 +71,6 @@ ROWS: dict[str, Row] = {
 }
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
-
-
 class Server:
     """A row's process: a finder of entities."""
 
@@ -108,10 +104,10 @@ def train_and_score(name: str, args: argparse.Namespace) -> dict[str, Any]:
     python = args.peers if row.peers else sys.executable
     folder = folder_of(args.models, name)
     folder.mkdir(parents=True, exist_ok=True)
-    training = read_records(args.corpus / "train.jsonl")
+    training = read_jsonl(args.corpus / "train.jsonl")
     scored = {WRITTEN: args.corpus / "dev.jsonl"}
     if args.gold is not None:
-        training += read_records(args.gold / "gold23.train.jsonl")
+        training += read_jsonl(args.gold / "gold23.train.jsonl")
         scored[REAL] = args.gold / "gold23.dev.jsonl"
     settings = {**row.settings, **({"model": args.model} if row.kind == "released" else {})}
     with TemporaryDirectory() as temporary:
@@ -136,7 +132,7 @@ def train_and_score(name: str, args: argparse.Namespace) -> dict[str, Any]:
     server = Server(python, row.kind, folder)
     scores = {}
     for part, path in scored.items():
-        gold = read_records(path)
+        gold = read_jsonl(path)
         found = server.find([record["text"] for record in gold])["entities"]
         scores[part] = score(gold, found, known)
     server.close()
@@ -265,7 +261,7 @@ def main() -> None:
         return
     scored = [args.corpus / "dev.jsonl"]
     scored += [args.gold / "gold23.dev.jsonl"] if args.gold else []
-    texts = [record["text"] for path in scored for record in read_records(path)]
+    texts = [record["text"] for path in scored for record in read_jsonl(path)]
     report = json.loads(args.out.read_text(encoding="utf8"))
     report["speed"] = measure([n for n in names if n in report["runs"]], texts, args)
     args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf8")

@@ -87,6 +87,12 @@ def train_last(config: Any, out: Path, steps: int | None) -> Any:
     return spacy.load(out / "model-last")
 
 
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The records of a file, one JSON object a line."""
+    with path.open(encoding="utf8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def read_labels(folder: Path) -> list[dict[str, str]]:
     """The rows of a photo folder's labels.csv."""
     with (folder / "labels.csv").open(encoding="utf8", newline="") as file:
