@@ -23,7 +23,7 @@ from spacy_tcm.types import TongueFeatures
 
 # Of one run: most subwords or tokens, padding included; most rows; what it costs beyond its rows,
 # in rows. The encoder is as fast with few rows; the tagger's LSTM is not.
-ENCODER, TAGGER = (2048, 8, 0.5), (4096, 32, 4.0)
+ENCODER, TAGGER = (2048, 8, 0.5), (1024, 8, 4.0)
 
 
 def build_multimodal_graph(
@@ -286,7 +286,8 @@ def _batches(
     most: tokens of one, padding included. extra: what a run costs beyond its rows, in rows.
     YIELDS: indices into lengths, of similar ones, and the length to pad them to.
 
-    OpenVINO prepares, and keeps, each shape anew, so that there should be few of them."""
+    OpenVINO prepares each shape anew and keeps it, some 8 MB for each shape of the encoder, so that
+    there should be few of them: much more would be lost by that than by padding."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     rounded = [_round_length(lengths[i]) for i in order]
     # Of the first n in order: the least cost, and where its last batch begins.
@@ -305,13 +306,13 @@ def _batches(
 
 
 def _round_length(length: int) -> int:
-    """Up to a multiple of 8, or, if it is long, of an eighth of the power of 2 below."""
-    step = max(8, 1 << max(0, (length - 1).bit_length() - 4))
+    """Up to a multiple of 32, or, if it is long, of an eighth of the power of 2 below."""
+    step = max(32, 1 << max(0, (length - 1).bit_length() - 4))
     return -(-length // step) * step
 
 
 def _round_rows(count: int) -> int:
-    return count if count <= 4 else -(-count // 4) * 4
+    return 1 << (count - 1).bit_length()
 
 
 def _pad(arrays: list[NDArray], rows: int | None = None, length: int | None = None) -> NDArray:
