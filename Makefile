@@ -95,7 +95,7 @@ GOLD =
 TONGUES =
 PEERS =
 TRAINED = $(RELEASE)/calibrated
-BENCH = cd benchmarks && $(abspath $(VENV))/bin/python
+BENCH = cd benchmarks && $(abspath $(VENV))/bin/python wall.py
 CORPUS = ../corpus
 tables: $(VENV)/.dev $(BASE_VENV)/.model
 	@$(PROJECT) corpus .
@@ -103,12 +103,12 @@ tables: $(VENV)/.dev $(BASE_VENV)/.model
 	$(BENCH) experiments.py experiments.json $(CORPUS) $(if $(GOLD),--gold $(abspath $(GOLD)))
 	$(BENCH) shapes.py shapes.json $(CORPUS) --light $(abspath $(BASE_VENV))/bin/python
 	$(BENCH) growth.py growth.json $(CORPUS)/train.jsonl --picture ../docs/growth.png
-	$(BENCH) fields.py fields.json $(CORPUS) --model tcm_multimodal
+	$(BENCH) fields.py fields.json $(CORPUS) --model tcm_multimodal --before tcm_sections tcm_context
 	$(BENCH) rules.py rules.json $(CORPUS) --min-support 0.004
 	$(if $(GOLD),$(BENCH) peers.py peers.json $(CORPUS) --models ../training/peers --gold $(abspath $(GOLD)) $(if $(PEERS),--peers $(PEERS)),@echo "Skipped without GOLD: peers")
 	$(if $(TONGUES),$(BENCH) fusion.py fusion.json $(CORPUS) $(abspath $(TONGUES)) --steps 400,@echo "Skipped without TONGUES: what the gate is worth by real photos")
 	$(if $(and $(GOLD),$(TONGUES),$(wildcard $(TRAINED))),$(BENCH) compression.py compression.json ../$(TRAINED) --texts $(CORPUS)/train.jsonl --scored $(abspath $(GOLD))/gold23.dev.jsonl --photos $(abspath $(TONGUES)),@echo "Skipped without GOLD, TONGUES or a pipeline of make release: pruning")
-	$(BENCH) readme.py
+	$(VENV)/bin/python benchmarks/readme.py
 
 clean:
 	rm -rf $(VENV) $(BASE_VENV) $(DOCS_VENV) corpus training metrics out build dist project.lock

@@ -3,7 +3,7 @@ with what was measured here beside them."""
 
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +318,34 @@ def growth(data: dict[str, Any]) -> str:
     return table(header, rows)
 
 
+# What `make tables` runs: the script, and under which keys a run in its JSON file says how many CPU
+# seconds it took.
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "experiments.py": ("train_cpu_seconds",),
+    "shapes.py": (),
+    "growth.py": (),
+    "fields.py": (),
+    "rules.py": (),
+    "peers.py": ("training", "cpu_seconds"),
+    "fusion.py": (),
+    "compression.py": ("cpu_seconds",),
+}
+
+
+def times(data: dict[str, Any]) -> str:
+    """Of wall.json; of what was made a row at a time, also what each row keeps itself."""
+    rows = []
+    for script, keys in COMMANDS.items():
+        taken = []
+        if keys:
+            runs = _read(script.replace(".py", ".json")).get("runs", {})
+            taken = [reduce(dict.__getitem__, keys, run) for run in runs.values() if keys[0] in run]
+        wall = f"{data[script]['seconds'] / 60:.1f}" if script in data else NONE
+        cpu = f"{sum(taken) / 60:.0f} ({len(taken)} runs)" if taken else NONE
+        rows.append([f"`{script}`", wall, cpu])
+    return table(["command", "minutes, wall", "CPU minutes of its runs"], rows)
+
+
 def headline(data: dict[str, Any]) -> str:
     """What is published in words, what was measured here, and whether that is the same. Of
     released.json; the others are read beside it."""
@@ -420,4 +448,5 @@ BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "shapes": ("shapes.json", shapes),
     "peers": ("peers.json", peers.render),
     "growth": ("growth.json", growth),
+    "times": ("wall.json", times),
 }

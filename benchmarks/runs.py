@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -66,8 +67,17 @@ def keep(
         **{p: version(p) for p in ("spacy-tcm", "spacy", "thinc", "torch", "numpy")},
     }
     new = out.with_name(f"{out.name}.new")
-    new.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf8")
+    new.write_text(dump(report), encoding="utf8")
     os.replace(new, out)
+
+
+_LINES = re.compile(r"\n *")
+
+
+def dump(report: Any) -> str:
+    """As JSON with a line for each value, but the innermost lists in one."""
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    return re.sub(r"\[\n[^][{}]*\]", lambda found: "".join(_LINES.split(found[0])), text)
 
 
 def train_last(config: Any, out: Path, steps: int | None) -> Any:

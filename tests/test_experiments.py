@@ -56,6 +56,17 @@ def test_no_hospital_is_both_trained_on_and_held_out(modules, records):
     assert len(seen) + books == len(records)
 
 
+def test_results_are_kept_as_they_are(modules, tmp_path):
+    import runs
+
+    path = tmp_path / "results.json"
+    result = {"counts": [[3, 4], [5, 6]], "text": "[\n 1\n]", "none": [], "names": ["a, b", "c"]}
+    runs.keep(path, {"runs": {}}, "ours", result, lambda found: {"runs": len(found)})
+    report = json.loads(path.read_text("utf8"))
+    assert (report["runs"], report["summary"]) == ({"ours": result}, {"runs": 1})
+    assert "[3,4]" in path.read_text("utf8")
+
+
 def test_sums_are_micro_scores(modules):
     _, _, intervals, _ = modules
     found = intervals.sums([(4, 2, 2, 1, 0), (0, 2, 1, 0, 0)])
