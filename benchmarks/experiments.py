@@ -17,6 +17,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -185,46 +186,78 @@ def _make_encoder(kind: str, ours: Path, out: Path, seed: int) -> Path:
     return out
 
 
-def summarize(runs: dict[str, Any]) -> dict[str, Any]:
-    """By row and part: F1 of all its runs' counts together, with an interval; rare recall; the
-    worst and best hospital; and the difference from ours on the runs that both have."""
+def find_unread(records: Sequence[dict[str, Any]], read: Sequence[dict[str, Any]]) -> list[Any]:
+    """Which of the records held out, by fold, are not among those that our encoder has read."""
+    known = {record["id"] for record in read}
+    folds = range(len(make_folds(records)))
+    return [[r["id"] not in known for r in hold_out(records, fold)[1]] for fold in folds]
+
+
+def summarize(runs: dict[str, Any], unread: Sequence[Sequence[bool]]) -> dict[str, Any]:
+    """By row and part: F1 of all its runs' counts together, with an interval; rare recall; scores
+    by hospital; and the difference from ours on the runs that both have.
+
+    unread: of `find_unread`; among these records, the difference from ours again."""
     summary: dict[str, Any] = {}
     for name in ROWS:
-        done = {key.split(" | ", 1)[1]: run for key, run in runs.items() if _row_of(key) == name}
-        ours = {key.split(" | ", 1)[1]: run for key, run in runs.items() if _row_of(key) == OURS}
+        done, ours = (
+            {key.split(" | ", 1)[1]: run for key, run in runs.items() if key.startswith(f"{row} |")}
+            for row in (name, OURS)
+        )
         for part in (HELD_OUT, REAL):
             some = {key: run["counts"][part] for key, run in done.items() if part in run["counts"]}
             if not some:
                 continue
-            counts = [c for run in some.values() for c in run["counts"]]
+            counts = _by_record(some, part)
             entry = {
                 "runs": sorted(some),
                 "records": len(counts),
-                **sums(counts),
-                "interval": interval(counts),
+                **sums([*counts.values()]),
+                "interval": interval([*counts.values()]),
                 "train_cpu_seconds": sum(run["train_cpu_seconds"] for run in done.values()),
             }
             if part == HELD_OUT:
-                entry["hospitals"] = _by_hospital(some.values())
+                entry["hospitals"] = _by_hospital(counts, some)
             both = sorted(set(some) & set(ours))
             if name != OURS and both:
-                entry["against_ours"] = compare(
-                    [c for key in both for c in some[key]["counts"]],
-                    [c for key in both for c in ours[key]["counts"][part]["counts"]],
-                ) | {"runs": both}
+                theirs = _by_record({key: some[key] for key in both}, part)
+                own = _by_record({key: ours[key]["counts"][part] for key in both}, part)
+                entry["against_ours"] = _compare(theirs, own, [*own]) | {"runs": both}
+                new = [at for at in own if part == HELD_OUT and unread[at[0]][at[1]]]
+                if new:
+                    entry["against_ours"]["unread"] = _compare(theirs, own, new)
             summary.setdefault(name, {})[part] = entry
     return summary
 
 
-def _row_of(key: str) -> str:
-    return key.split(" | ", 1)[0]
+# Of a record: its fold, 0 if it is in none, and its place there.
+Place = tuple[int, int]
 
 
-def _by_hospital(runs: Any) -> dict[str, Any]:
+def _by_record(runs: dict[str, Any], part: str) -> dict[Place, list[int]]:
+    """Counts of each record, of all runs that scored it together: what is drawn anew for an
+    interval are records, which several scores of one do not make more."""
+    found: dict[Place, list[int]] = {}
+    for key, run in runs.items():
+        fold = int(key.split()[1]) if part == HELD_OUT else 0
+        for place, counts in enumerate(run["counts"]):
+            before = found.setdefault((fold, place), [0] * len(counts))
+            found[fold, place] = [a + b for a, b in zip(before, counts, strict=True)]
+    return found
+
+
+def _compare(
+    theirs: dict[Place, list[int]], own: dict[Place, list[int]], places: list[Place]
+) -> dict[str, Any]:
+    both = ([counts[at] for at in places] for counts in (theirs, own))
+    return {"records": len(places), **compare(*both)}
+
+
+def _by_hospital(counts: dict[Place, list[int]], runs: dict[str, Any]) -> dict[str, Any]:
+    names = {int(key.split()[1]): run["hospital"] for key, run in runs.items()}
     found: dict[str, list[Any]] = {}
-    for run in runs:
-        for name, counts in zip(run["hospital"], run["counts"], strict=True):
-            found.setdefault(name, []).append(counts)
+    for (fold, place), some in counts.items():
+        found.setdefault(names[fold][place], []).append(some)
     return {name: {"records": len(some), **sums(some)} for name, some in sorted(found.items())}
 
 
@@ -256,14 +289,15 @@ def main() -> None:
     arguments = [str(args.corpus), "--steps", str(args.steps)]
     arguments += ["--gold", str(args.gold)] if args.gold else []
     arguments += ["--weights", *args.weights] if args.weights else []
-    for number, names in enumerate(make_folds(read_parts(args.corpus))):
+    records = read_parts(args.corpus)
+    for number, names in enumerate(make_folds(records)):
         print(f"fold {number}: {'; '.join(names)}")
     run_missing(
         args.out,
         [f"{r} | fold {f} | seed {s}" for s in args.seeds for f in args.folds for r in args.rows],
         __file__,
         arguments,
-        summarize,
+        partial(summarize, unread=find_unread(records, read_jsonl(args.corpus / "train.jsonl"))),
         lambda result: (
             ", ".join(
                 f"{part} F {sums(run['counts'])['f']:.3f}" for part, run in result["counts"].items()
