@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -31,6 +32,7 @@ NETS: dict[str, tuple[tuple[int, int, int, int] | None, str | None]] = {
 }
 # The vocabulary is that of the Chinese BERT, the tags are ours.
 VOCABULARY, TAGS, BATCH, MOST, PIXELS = 21_128, 93, 8, 512, 224
+PADDED = 1.1  # how much longer than the shortest of a batch a text may be
 ENCODER = Path(__file__).parents[1] / "assets" / "encoder"
 
 
@@ -95,8 +97,8 @@ class Pipeline:
 
 
 class Nets:
-    """Random weights, text encoder and net for photos, and a linear layer to the tags: padded
-    batches of eight in the order of arrival, what is longer than 512 subwords in several rows. With
+    """Random weights, text encoder and net for photos, and a linear layer to the tags: batches of
+    at most eight texts of about one length, what is longer than 512 subwords in several rows. With
     photos it reads all records, without as few as BERT-Large can in the time."""
 
     def __init__(self, folder: Path, row: str):
@@ -132,8 +134,8 @@ class Nets:
         items = self.items[:limit]
         start, cpu = perf_counter(), process_time()
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            for at in range(0, len(items), BATCH):
-                self._batch(items[at : at + BATCH])
+            for batch in alike(items):
+                self._batch(batch)
         return {
             "seconds": perf_counter() - start,
             "cpu_seconds": process_time() - cpu,
@@ -160,6 +162,18 @@ class Nets:
             if seen is not None:
                 found = found + seen[part : part + BATCH]
             self.emit(found).argmax(-1)
+
+
+def alike(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Batches of texts of about one length, so that hardly any of the work is padding."""
+    batch: list[dict[str, Any]] = []
+    for item in sorted(items, key=lambda item: len(item["text"])):
+        if batch and (len(batch) == BATCH or len(item["text"]) > PADDED * len(batch[0]["text"])):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 def _pixels(paths: list[str]) -> Any:

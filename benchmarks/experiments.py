@@ -1,7 +1,7 @@
 """The trained rows of the published tables (1, 3, 6, 7), on simulated hospitals held out.
 
     python benchmarks/experiments.py OUT.json CORPUS_DIR [--gold GOLD_DIR] [--rows ROW ...]
-        [--folds 0 1 2 3 4] [--seeds 0] [--steps 600] [--weights ROW=NAME ...] [--jobs 1]
+        [--folds 0 1 2 3 4] [--seeds 0] [--steps 400] [--weights ROW=NAME ...] [--jobs 1]
 
 CORPUS_DIR: made by `spacy project run render` (train, tune and dev.jsonl, images/): all three parts
 are put together and split anew by `hospitals.py`. GOLD_DIR: holds gold23.train.jsonl, trained on in
@@ -15,7 +15,8 @@ can be tested (`intervals.py`).
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -186,18 +187,27 @@ def _make_encoder(kind: str, ours: Path, out: Path, seed: int) -> Path:
     return out
 
 
-def find_unread(records: Sequence[dict[str, Any]], read: Sequence[dict[str, Any]]) -> list[Any]:
-    """Which of the records held out, by fold, are not among those that our encoder has read."""
+# By fold: name of a mark -> which of its records have it.
+Marks = Sequence[Mapping[str, Sequence[bool]]]
+
+
+def mark(records: Sequence[dict[str, Any]], read: Sequence[dict[str, Any]]) -> Marks:
+    """Of the records held out: "unread", our encoder has not read them; "photo", they have one."""
     known = {record["id"] for record in read}
-    folds = range(len(make_folds(records)))
-    return [[r["id"] not in known for r in hold_out(records, fold)[1]] for fold in folds]
+    folds = [hold_out(records, fold)[1] for fold in range(len(make_folds(records)))]
+    return [
+        {
+            "unread": [record["id"] not in known for record in held],
+            "photo": [bool(record.get("image")) for record in held],
+        }
+        for held in folds
+    ]
 
 
-def summarize(runs: dict[str, Any], unread: Sequence[Sequence[bool]]) -> dict[str, Any]:
+def summarize(runs: dict[str, Any], marks: Marks) -> dict[str, Any]:
     """By row and part: F1 of all its runs' counts together, with an interval; rare recall; scores
-    by hospital; and the difference from ours on the runs that both have.
-
-    unread: of `find_unread`; among these records, the difference from ours again."""
+    by hospital; and the difference from ours on the runs that both have, of the records of each
+    mark, too."""
     summary: dict[str, Any] = {}
     for name in ROWS:
         done, ours = (
@@ -217,15 +227,19 @@ def summarize(runs: dict[str, Any], unread: Sequence[Sequence[bool]]) -> dict[st
                 "train_cpu_seconds": sum(run["train_cpu_seconds"] for run in done.values()),
             }
             if part == HELD_OUT:
-                entry["hospitals"] = _by_hospital(counts, some)
+                names = {int(key.split()[1]): run["hospital"] for key, run in some.items()}
+                of = [names[fold][place] for fold, place in counts]
+                entry["interval_by_hospital"] = interval([*counts.values()], of)
+                entry["hospitals"] = _by_hospital([*counts.values()], of)
             both = sorted(set(some) & set(ours))
             if name != OURS and both:
                 theirs = _by_record({key: some[key] for key in both}, part)
                 own = _by_record({key: ours[key]["counts"][part] for key in both}, part)
                 entry["against_ours"] = _compare(theirs, own, [*own]) | {"runs": both}
-                new = [at for at in own if part == HELD_OUT and unread[at[0]][at[1]]]
-                if new:
-                    entry["against_ours"]["unread"] = _compare(theirs, own, new)
+                for kind in marks[0] if part == HELD_OUT else ():
+                    chosen = [at for at in own if marks[at[0]][kind][at[1]]]
+                    if chosen:
+                        entry["against_ours"][kind] = _compare(theirs, own, chosen)
             summary.setdefault(name, {})[part] = entry
     return summary
 
@@ -249,15 +263,16 @@ def _by_record(runs: dict[str, Any], part: str) -> dict[Place, list[int]]:
 def _compare(
     theirs: dict[Place, list[int]], own: dict[Place, list[int]], places: list[Place]
 ) -> dict[str, Any]:
-    both = ([counts[at] for at in places] for counts in (theirs, own))
-    return {"records": len(places), **compare(*both)}
+    a, b = ([counts[at] for at in places] for counts in (theirs, own))
+    recalls = [sums(counts)["rare_recall"] for counts in (a, b)]
+    rare = None if None in recalls else recalls[0] - recalls[1]
+    return {"records": len(places), **compare(a, b), "rare_recall": rare}
 
 
-def _by_hospital(counts: dict[Place, list[int]], runs: dict[str, Any]) -> dict[str, Any]:
-    names = {int(key.split()[1]): run["hospital"] for key, run in runs.items()}
+def _by_hospital(counts: Sequence[list[int]], of: Sequence[str]) -> dict[str, Any]:
     found: dict[str, list[Any]] = {}
-    for (fold, place), some in counts.items():
-        found.setdefault(names[fold][place], []).append(some)
+    for name, some in zip(of, counts, strict=True):
+        found.setdefault(name, []).append(some)
     return {name: {"records": len(some), **sums(some)} for name, some in sorted(found.items())}
 
 
@@ -270,7 +285,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=[*ROWS], default=known)
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--weights", nargs="+", default=[], metavar="ROW=NAME")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -289,6 +304,9 @@ def main() -> None:
     arguments = [str(args.corpus), "--steps", str(args.steps)]
     arguments += ["--gold", str(args.gold)] if args.gold else []
     arguments += ["--weights", *args.weights] if args.weights else []
+    before = json.loads(args.out.read_text("utf8"))["runs"] if args.out.exists() else {}
+    if {run["steps"] for run in before.values()} - {args.steps}:
+        sys.exit(f"{args.out} has runs of other steps: rows would not compare.")
     records = read_parts(args.corpus)
     for number, names in enumerate(make_folds(records)):
         print(f"fold {number}: {'; '.join(names)}")
@@ -297,7 +315,7 @@ def main() -> None:
         [f"{r} | fold {f} | seed {s}" for s in args.seeds for f in args.folds for r in args.rows],
         __file__,
         arguments,
-        partial(summarize, unread=find_unread(records, read_jsonl(args.corpus / "train.jsonl"))),
+        partial(summarize, marks=mark(records, read_jsonl(args.corpus / "train.jsonl"))),
         lambda result: (
             ", ".join(
                 f"{part} F {sums(run['counts'])['f']:.3f}" for part, run in result["counts"].items()

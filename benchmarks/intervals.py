@@ -27,9 +27,16 @@ def _f(total: Any) -> Any:
     return 2 * total[..., 2] / numpy.maximum(total[..., 0] + total[..., 1], 1)
 
 
-def interval(counts: Counts, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap of micro F1 over records (Efron & Tibshirani 1993, chapter 13)."""
+def interval(
+    counts: Counts, groups: Sequence[str] | None = None, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap of micro F1 over records (Efron & Tibshirani 1993, chapter 13).
+
+    groups: what each record is of; then groups are drawn, whole, instead of records."""
     table = numpy.asarray(counts)
+    if groups is not None:
+        of = numpy.asarray(groups)
+        table = numpy.array([table[of == name].sum(0) for name in numpy.unique(of)])
     generator = numpy.random.default_rng(seed)
     drawn = [_f(table[generator.integers(0, len(table), len(table))].sum(0)) for _ in range(DRAWS)]
     low, high = numpy.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])

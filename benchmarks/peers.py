@@ -220,7 +220,7 @@ def render(report: dict[str, Any]) -> str:
             cells += ["–" if value is None else f"{100 * value:.1f}" for value in values]
         seconds = statistics.median(measured["processor_seconds"])
         cells += [f"{speed['records'] / seconds:,.0f}", f"{speed['characters'] / seconds:,.0f}"]
-        cells += [f"{size / 1e6:,.1f}" for size in (measured["peak_bytes"], run["disk_bytes"])]
+        cells += [f"{size / 2**20:,.1f}" for size in (measured["peak_bytes"], run["disk_bytes"])]
         trained = run["training"]["steps"] > 0
         cells += [f"{run['training']['cpu_seconds']:.0f}" if trained else "–", run["start"]]
         rows.append(cells)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmarks_page
+import chinese
 import compression_page
 import data_card
 import structure_page
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PAGES = (
     ROOT / "README.md",
+    ROOT / "README.zh.md",
     HERE / "NER.md",
     HERE / "TONGUE.md",
     HERE / "COMPRESSION.md",
@@ -404,6 +406,7 @@ BLOCKS = {
     **structure_page.BLOCKS,
     **benchmarks_page.BLOCKS,
     **data_card.BLOCKS,
+    "headline-zh": ("released.json", chinese.headline_zh),
 }
 
 

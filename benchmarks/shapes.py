@@ -1,7 +1,7 @@
 """Speed and memory of every row of the published tables, in one run against BERT-Large's shape.
 
     python benchmarks/shapes.py OUT.json CORPUS_DIR [--rows ROW ...] [--images DIR] [--rounds 3]
-        [--count 48] [--few 4] [--threads 1] [--light PYTHON]
+        [--count 24] [--few 4] [--threads 1] [--light PYTHON]
 
 CORPUS_DIR: made by `spacy project run render`. Rows are the pipelines of `experiments.py` with
 random weights, networks alone of `deployed_worker.py`, and tcm_multimodal if it is installed, each
@@ -20,6 +20,7 @@ import multiprocessing
 import os
 import platform
 import statistics
+import sys
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=rows(), default=rows())
     parser.add_argument("--images", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--count", type=int, default=48, help="Records of the rows.")
+    parser.add_argument("--count", type=int, default=24, help="Records of the rows.")
     parser.add_argument("--few", type=int, default=4, help="Records of BERT-Large.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--light", default="", help="Python that tcm_multimodal runs in.")
@@ -126,9 +127,10 @@ def main() -> None:
     missing = [name for name in args.rows if name not in found]
     with TemporaryDirectory() as folder:
         images = args.images or args.corpus / "images"
-        report["data"] = apart(
-            prepare, args.corpus / "train.jsonl", images, args.count, args.few, folder
-        )
+        data = apart(prepare, args.corpus / "train.jsonl", images, args.count, args.few, folder)
+        if report.get("data", data) != data:
+            sys.exit(f"{args.out} has rows of other records: give the same --count and --few.")
+        report["data"] = data
         report["rounds"] = args.rounds
         report["system"] = {
             "python": platform.python_version(),

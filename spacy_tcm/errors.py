@@ -631,6 +631,10 @@ class Errors:
         "[E638] The map '{path}' lies in the output folder '{out}', which is meant to be passed on. The map "
         "tells who everybody is: name a file elsewhere."
     )
+    E639 = (
+        "[E639] Names of photos are kept only where their folder is given, so that no path leads out of "
+        "it: --images DIR."
+    )
     E640 = (
         "[E640] {path}: the rules of relations cannot be used ({cause}). Correct them; the README beside "
         "spacy_tcm/resources/relations.json describes its keys."

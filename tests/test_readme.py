@@ -48,6 +48,15 @@ def test_a_changed_figure_is_noticed():
     assert MODULE.render(README.replace(row, row.replace(".", "9."))) == README
 
 
+def test_the_chinese_table_has_no_english_left():
+    page = (ROOT / "README.zh.md").read_text(encoding="utf8")
+    body = page.split("<!-- headline-zh -->")[1].split("<!-- /headline-zh -->")[0]
+    rows = README.split("<!-- headline -->")[1].split("<!-- /headline -->")[0]
+    assert body.count("\n") == rows.count("\n")
+    names = {"BERT", "Large", "Taylor"}
+    assert set(re.findall(r"[A-Za-z]{4,}", body)) <= names
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf8")):

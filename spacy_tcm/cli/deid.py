@@ -12,6 +12,7 @@ from spacy_tcm.cli._common import (
     check_output_folder,
     exits_cleanly,
 )
+from spacy_tcm.errors import Errors, RecordError
 
 
 class Action(str, Enum):
@@ -52,8 +53,19 @@ def deid(
     keep_ids: Annotated[
         bool, typer.Option("--keep-ids", help="Ids stay. Default: pseudonyms, by the key.")
     ] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the photos, for --keep-image-names.")
+    ] = None,
+    keep_image_names: Annotated[
+        bool,
+        typer.Option(
+            "--keep-image-names",
+            help="The copies name the photos, which may tell who it is. Default: no photo.",
+        ),
+    ] = False,
     text_field: Annotated[str, typer.Option(help="JSON key or CSV column of the text.")] = "text",
     id_field: Annotated[str, typer.Option(help="The same for the id of the record.")] = "id",
+    image_field: Annotated[str, typer.Option(help="The same for the photo.")] = "image",
     patient_field: Annotated[
         str, typer.Option(help="The same for the patient, if there is one: it need not be.")
     ] = "patient",
@@ -79,17 +91,33 @@ def deid(
     find_files(input_path)
     key = None if key_file is None else read_key(key_file)
     deidentifier = Deidentifier(IdentifierFinder.from_path(table), action.value, key)
+    if keep_image_names and images is None:
+        raise RecordError(Errors.E639)
     options = InputOptions(
+        images=images,
         text_field=text_field,
         id_field=id_field,
+        image_field=image_field,
         per_line=records_per_line,
         patient_field=patient_field,
     )
     items = read_inputs(input_path, options)
-    audit = write_masked(items, out, deidentifier, map_path=map_file, keep_ids=keep_ids)
+    audit = write_masked(
+        items,
+        out,
+        deidentifier,
+        map_path=map_file,
+        keep_ids=keep_ids,
+        keep_image_names=keep_image_names,
+    )
     typer.echo(
         f"{out}: {audit['records']} records, {audit['identifiers']} identifiers replaced, "
         f"{audit['errors']} records not read"
     )
+    if audit["photos"] and not keep_image_names:
+        typer.echo(
+            f"{audit['photos']} records have a photo, which the copies do not name, since names of "
+            "photos often tell who it is: --images DIR --keep-image-names keeps them."
+        )
     if audit["errors"]:
         raise typer.Exit(1)

@@ -1,6 +1,7 @@
 """``python -m spacy_tcm graph`` and ``query``: a knowledge graph, and questions to it."""
 
 import csv
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -66,3 +67,7 @@ def query(
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(names)
     writer.writerows(rows)
+    text = saved_queries().get(question, question)
+    limit = re.search(r"\bLIMIT\s+(\d+)\s*$", text, re.I)
+    if limit and len(rows) == int(limit[1]):
+        typer.echo(f"Only the first {limit[1]} rows: the query ends with LIMIT.", err=True)

@@ -29,6 +29,7 @@ _TOPICS = {
 _REACH = 14
 # Values further apart are of two times.
 _SAME_THING = 25
+_NOW = re.compile("目前|刻下|现在|当前")
 _MIXED = re.compile(r"相间|相兼|相混|相杂|夹|带|兼|混|间|参半|里透|中泛|中透")
 _SHADE = re.compile(r"[偏略微稍带渐似近]|偶[见带]?|有点|一点")
 _TURN = re.compile(
@@ -422,7 +423,11 @@ class _Reader:
         if self.kind not in ("int", "decimal"):
             readings = [r for r in readings if r.place.now] or readings
         if self.kind in ("int", "decimal", "range"):
+            readings = [r for r in readings if not self.is_supposed(r)]
+            if not readings:
+                return None
             readings = [r for r in readings if not self.is_earlier(r)] or readings
+            readings = [r for r in readings if self.is_now(r)] or readings
         readings = sorted(readings, key=lambda r: r.start)
         more: dict[str, Any] = {}
         if self.kind == "multi":
@@ -463,6 +468,15 @@ class _Reader:
         told = list(patterns["earlier"].finditer(self.text, start, stop))
         told = [m for m in told if m.start() < reading.end]
         return bool(told) and not patterns["later"].search(self.text, told[-1].end(), reading.end)
+
+    def is_supposed(self, reading: Reading) -> bool:
+        """VAS评分若高于7分: a word of what might be between the name and the value."""
+        supposed = self.scene.cues.patterns["hypothetical"]
+        return bool(supposed.search(self.text, reading.start, reading.end))
+
+    def is_now(self, reading: Reading) -> bool:
+        """目前VAS评分3分: a word of the present in its clause before the value."""
+        return bool(_NOW.search(self.text, self.scene.clause(reading.start)[0], reading.end))
 
     def _is_mixed(self, pick: Reading, readings: Sequence[Reading]) -> bool:
         """鲜红与暗红相混 is no one value."""

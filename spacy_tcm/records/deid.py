@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from spacy_tcm.deid.replace import Deidentified, Deidentifier
-from spacy_tcm.errors import Errors, RecordError
+from spacy_tcm.errors import Errors, RecordError, Warnings
 from spacy_tcm.records.inputs import BadInput, InputRecord
 
 RECORDS, ERRORS, AUDIT = "records.jsonl", "errors.jsonl", "audit.json"
@@ -24,12 +24,13 @@ def write_masked(
     *,
     map_path: Path | None = None,
     keep_ids: bool = False,
+    keep_image_names: bool = False,
 ) -> dict[str, Any]:
     """Write the masked copy of each record, and RETURN the audit: counts alone.
 
-    out: a folder, made if need be. It gets ``records.jsonl`` (``id`` and ``text``, and ``patient``
-        where the record names one), ``errors.jsonl`` (the number of the record, code and message)
-        and ``audit.json``.
+    out: a folder, made if need be. It gets ``records.jsonl`` (``id`` and ``text``; ``patient``
+        where the record names one; ``image`` with ``keep_image_names``), ``errors.jsonl`` (the
+        number of the record, code and message) and ``audit.json``.
     map_path: a file that tells what was replaced, readable by its owner alone: one line for each
         record, with its ids and ``items``, each with its ``kind``, places and ``value``.
     keep_ids: ids and patients stay as they are; else pseudonyms that the key gives.
@@ -39,7 +40,7 @@ def write_masked(
         raise RecordError(Errors.E638.format(path=map_path, out=out))
     out.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
-    records = errors = 0
+    records = errors = photos = 0
     with (
         (out / RECORDS).open("w", encoding="utf-8", newline="\n") as records_file,
         (out / ERRORS).open("w", encoding="utf-8", newline="\n") as errors_file,
@@ -56,6 +57,9 @@ def write_masked(
             row = {"id": name(item.id), "text": result.text}
             if item.patient is not None:
                 row["patient"] = name(item.patient)
+            photos += item.image is not None or Warnings.W502 in item.warnings
+            if keep_image_names and item.image is not None:
+                row["image"] = item.image
             _write(records_file, row)
             if map_path is not None:
                 _write(
@@ -66,6 +70,7 @@ def write_masked(
     audit = {
         "action": deidentifier.action,
         "records": records,
+        "photos": photos,
         "errors": errors,
         "identifiers": sum(counts.values()),
         "by_kind": dict(sorted(counts.items())),

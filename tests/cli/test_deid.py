@@ -92,6 +92,26 @@ def test_the_map_brings_all_back(notes, tmp_path):
         assert text == row["text"]
 
 
+def test_photos_are_named_only_where_that_is_asked_for(notes, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "ZY0014.jpg").write_bytes(b"")
+    result = run(notes, "--out", tmp_path / "a", "--images", photos)
+    assert "1 records have a photo, which the copies do not name" in result.output
+    assert all("image" not in row for row in lines(tmp_path / "a" / "records.jsonl"))
+
+    result = run(notes, "--out", tmp_path / "b", "--images", photos, "--keep-image-names")
+    assert result.exit_code == 0
+    assert "photo" not in result.output
+    images = [row.get("image") for row in lines(tmp_path / "b" / "records.jsonl")]
+    assert images == [None, None, "ZY0014.jpg", None]
+    assert json.loads((tmp_path / "b" / "audit.json").read_text("utf8"))["photos"] == 1
+
+    result = run(notes, "--out", tmp_path / "c", "--keep-image-names")
+    assert "[E639]" in result.output
+    assert result.exit_code == 2
+
+
 def test_ids_can_stay(notes, tmp_path):
     assert run(notes, "--out", tmp_path / "out", "--keep-ids").exit_code == 0
     assert [r["id"] for r in lines(tmp_path / "out" / "records.jsonl")] == [r["id"] for r in ROWS]

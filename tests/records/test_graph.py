@@ -66,6 +66,15 @@ def test_a_query_of_ones_own(graph):
     assert (names, len(rows)) == (["e"], 2)
 
 
+def test_rows_left_out_are_told(graph, tmp_path, capsys):
+    question = tmp_path / "some.rq"
+    for limit, told in ((2, "Only the first 2 rows"), (1000, "")):
+        question.write_text(f"SELECT ?s WHERE {{ ?s ?p ?o }} LIMIT {limit}\n", "utf8")
+        query(graph, str(question), [])
+        error = capsys.readouterr().err
+        assert told in error if told else not error
+
+
 def test_what_cannot_be_asked(graph, tmp_path):
     with pytest.raises(RecordError, match="E593"):
         ask(graph, "SELECT nonsense")
