@@ -183,8 +183,8 @@ class Errors:
     )
     E360 = "[E360] The augmenter's setting '{name}' must be from 0 to 1, not {value}. Correct it."
     E361 = (
-        "[E361] This augmenter needs the package '{package}'. Install it with "
-        "`pip install spacy-tcm[train]`, or take the augmenter out of the config."
+        "[E361] This augmenter needs the package '{package}': at the root of the repository, "
+        "pip install '.[train]', or take the augmenter out of the config."
     )
     E362 = "[E362] Entities cannot be replaced by label: {labels} is none of the 23 labels."
     E363 = (
@@ -382,8 +382,8 @@ class Errors:
     )
     E462 = "[E462] {name}: conflict_below must be a number from 0 to 1, not {value!r}. Correct the config."
     E463 = (
-        "[E463] Heat maps need the package '{name}', which is not installed. Install "
-        "spacy-tcm[train], or switch heat_maps of the tongue encoder off."
+        "[E463] Heat maps need the package '{name}', which is not installed: at the root of the "
+        "repository, pip install '.[train]', or switch heat_maps of the tongue encoder off."
     )
     E464 = (
         "[E464] crop_only needs a tongue encoder that finds the tongue, and {name!r} takes the whole "
@@ -531,8 +531,8 @@ class Errors:
         "[E535] '{path}' may not be written by this user. Change its permissions, or name another."
     )
     E536 = (
-        "[E536] This needs the package '{name}', which the light installation does not have. Install "
-        "spacy-tcm[train]."
+        "[E536] This needs the package '{name}', which the light installation does not have: at the "
+        "root of the repository, pip install '.[train]'."
     )
     E521 = "[E521] '{out}' holds no results. Run `python -m spacy_tcm structure` first."
     E522 = (
@@ -577,7 +577,10 @@ class Errors:
     E586 = "[E586] Task {number} of '{path}' cannot be read. Export as JSON (not JSON-MIN) again."
     E587 = "[E587] '{path}' is not UTF-8. Save it as UTF-8."
     E588 = "[E588] The graph breaks its shapes at {path}: {cause}. Please report this."
-    E590 = "[E590] This needs the package '{package}': pip install 'spacy-tcm[graph]'."
+    E590 = (
+        "[E590] This needs the package '{package}': at the root of the repository, pip install "
+        "'.[graph]'."
+    )
     E591 = "[E591] '{path}' holds other files. Give an empty or new folder for the graph."
     E592 = "[E592] '{path}' is no graph. Make one by `python -m spacy_tcm graph`."
     E593 = (
