@@ -2,8 +2,8 @@
 
     python wall.py SCRIPT.py OUT.json [ARGUMENT ...]
 
-A script that goes on with what OUT.json holds adds to its time there; where OUT.json is not there
-yet, its time begins anew.
+A script that goes on with what OUT.json holds adds to its time; the time of any other, and where
+OUT.json is not there yet, begins anew.
 """
 
 import json
@@ -12,13 +12,18 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
+GOES_ON = {
+    *("experiments.py", "shapes.py", "growth.py"),
+    *("peers.py", "fusion.py", "compression.py"),
+}
 WALL = Path(__file__).with_name("wall.json")
 
 
 def main() -> None:
     script, out, *more = sys.argv[1:]
     times = json.loads(WALL.read_text(encoding="utf8")) if WALL.exists() else {}
-    before = times.get(script, {}) if Path(out).exists() else {}
+    goes_on = script in GOES_ON and Path(out).exists()
+    before = times.get(script, {}) if goes_on else {}
     start = perf_counter()
     done = subprocess.run([sys.executable, script, out, *more])
     times[script] = {
