@@ -450,6 +450,9 @@ def headline(data: dict[str, Any]) -> str:
                 f"{change:+.1f} ({name})"
                 for change, name in zip(changes, ("text, F1", "tongue, macro F1"), strict=True)
             )
+            longer = _change(_read("compression_long.json").get("summary", {}), "text", others)
+            if longer is not None:
+                told += f"; {longer:+.1f} (text, tuned longer)"
             rows.append([title, what, told])
     found = _read("fields.json")
     if found:

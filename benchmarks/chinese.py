@@ -34,6 +34,7 @@ PHRASES = {
     "(the method)": "（本方法）",
     "(recall)": "（召回率）",
     "(text, F1)": "（文本，F1）",
+    "(text, tuned longer)": "（文本，微调更久）",
     "(tongue, macro F1)": "（舌象，宏平均 F1）",
     "87.5 to 95.6": "87.5 至 95.6",
     "of them in < 20 records)": "项不足 20 份记录）",

@@ -206,6 +206,19 @@ def tongue_compression(data: dict[str, Any]) -> str:
     return compression(data, "tongue")
 
 
+def long_tuning(data: dict[str, Any]) -> str:
+    """Of a run with more steps of tuning, a row for each net and method."""
+    rows = []
+    for net, measure in (("text", "f"), ("tongue", "accuracy")):
+        for method, by_share in data["summary"].get(net, {}).items():
+            for share, found in by_share.items():
+                cut = "whole" if method == "none" else f"{float(share):.0%}".replace("%", " % cut")
+                scores = [pm(found[key]) if key in found else "–" for key in (measure, "macro_f")]
+                rows.append([net, method, cut, str(found["seeds"]), *scores, pm(found["error"])])
+    header = ["net", "", "", "seeds", "F1 (text), accuracy (tongue)", "macro F1", "error"]
+    return f"{table(header, rows)}\n\n{data['settings']['steps']} steps of tuning."
+
+
 def byte_model(data: dict[str, Any]) -> str:
     rows = [
         [
@@ -356,6 +369,7 @@ BLOCKS = {
         f"{file}-scores": (f"{file}.json", _if_there("equality", scores))
         for file in ("deployed", "released")
     },
+    "long-tuning": ("compression_long.json", long_tuning),
     "compression-text": ("compression.json", text_compression),
     "compression-tongue": ("compression.json", tongue_compression),
     "heat-maps-pruned": ("heat_maps_pruned.json", heat_maps),
