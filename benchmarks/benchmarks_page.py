@@ -81,7 +81,7 @@ def difference(row: dict[str, Any] | None, mark: str | None = None) -> str:
     least = 1 / 2001
     p = f"p < {2 * least:.3f}" if found["p"] <= least else f"p = {found['p']:.3f}"
     of = f", {found['records']}" if mark else ""
-    return f"{100 * found['difference']:+.1f} ({p}{of})"
+    return f"{round(100 * found['difference'], 1) + 0.0:+.1f} ({p}{of})"
 
 
 def _runs(row: dict[str, Any] | None) -> str:
@@ -452,7 +452,7 @@ def headline(data: dict[str, Any]) -> str:
             )
             longer = _change(_read("compression_long.json").get("summary", {}), "text", others)
             if longer is not None:
-                told += f"; {longer:+.1f} (text, tuned longer)"
+                told += f"; {round(longer, 1) + 0.0:+.1f} (text, tuned longer)"
             rows.append([title, what, told])
     found = _read("fields.json")
     if found:
