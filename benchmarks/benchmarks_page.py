@@ -450,9 +450,11 @@ def headline(data: dict[str, Any]) -> str:
                 f"{change:+.1f} ({name})"
                 for change, name in zip(changes, ("text, F1", "tongue, macro F1"), strict=True)
             )
-            longer = _change(_read("compression_long.json").get("summary", {}), "text", others)
-            if longer is not None:
-                told += f"; {round(longer, 1) + 0.0:+.1f} (text, tuned longer)"
+            tuned = _read("compression_long.json").get("summary", {})
+            longer = [_change(tuned, part, others) for part in ("text", "tongue")]
+            if None not in longer:
+                both = " / ".join(f"{round(change, 1) + 0.0:+.1f}" for change in longer)
+                told += f"; {both} (text / tongue, tuned longer)"
             rows.append([title, what, told])
     found = _read("fields.json")
     if found:
@@ -508,7 +510,7 @@ _VERDICTS = {
     "lexicon, rare entities": "in direction, smaller",
     "DBP: peak memory": "more, against batches without any bound; no less than by default",
     "DBP: records done, long ones too": "so without it, with memory enough",
-    "60 % of inner bytes pruned": "less is lost, after twelve steps of tuning",
+    "60 % of inner bytes pruned": "less is lost after twelve steps of tuning, nothing after 150",
     "at equal bytes against the better L1": "theirs: 3.8 against 4.8 GB; for text within noise",
     "at equal bytes against the better Taylor": "not published",
     "typed fields, F1": "on invented notes only",

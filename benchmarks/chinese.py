@@ -34,7 +34,7 @@ PHRASES = {
     "(the method)": "（本方法）",
     "(recall)": "（召回率）",
     "(text, F1)": "（文本，F1）",
-    "(text, tuned longer)": "（文本，微调更久）",
+    "(text / tongue, tuned longer)": "（文本 / 舌象，微调更久）",
     "(tongue, macro F1)": "（舌象，宏平均 F1）",
     "87.5 to 95.6": "87.5 至 95.6",
     "of them in < 20 records)": "项不足 20 份记录）",
@@ -49,7 +49,9 @@ PHRASES = {
         "更多，但对照的是毫无限制的批；默认设置已不更高"
     ),
     "so without it, with memory enough": "内存足够时，不用 DBP 也是如此",
-    "less is lost, after twelve steps of tuning": "损失较小，微调十二步之后",
+    "less is lost after twelve steps of tuning, nothing after 150": (
+        "微调十二步后损失较小，一百五十步后没有"
+    ),
     "theirs: 3.8 against 4.8 GB; for text within noise": "论文为 3.8 对 4.8 GB；文本在误差之内",
     "not published": "论文未报告",
     "on invented notes only": "仅限虚构病历",
