@@ -37,7 +37,7 @@ PHRASES = {
     "(text / tongue, tuned longer)": "（文本 / 舌象，微调更久）",
     "(tongue, macro F1)": "（舌象，宏平均 F1）",
     "87.5 to 95.6": "87.5 至 95.6",
-    "of them in < 20 records)": "项不足 20 份记录）",
+    "of them of < 20 values)": "项不足 20 个值）",
     "points)": "个百分点）",
     # Reproduced?
     "more, but of another machine (theirs: a GPU)": "更高，但机器不同（论文用 GPU）",
@@ -45,8 +45,8 @@ PHRASES = {
     "**not reproduced**: other data, labels and weights": "**未复现**：数据、标签、权重都不同",
     "in the small pipeline only; text alone is as good or better": "仅小流程如此；只用文本不差于此",
     "in direction, smaller": "方向一致，幅度较小",
-    "more, against batches without any bound; no less than by default": (
-        "更多，但对照的是毫无限制的批；默认设置已不更高"
+    "more, against batches without any bound; the default takes as little": (
+        "更多，但对照的是毫无限制的批；默认设置同样省"
     ),
     "so without it, with memory enough": "内存足够时，不用 DBP 也是如此",
     "less is lost after twelve steps of tuning, nothing after 150": (
