@@ -72,6 +72,39 @@ def f1(row: dict[str, Any] | None, interval: str = "interval") -> str:
     return f"{100 * row['f']:.1f} [{low:.1f}, {high:.1f}]"
 
 
+def signed(points: float) -> str:
+    """Never -0.0."""
+    return f"{round(points, 1) + 0.0:+.1f}"
+
+
+def _against_ours(name: str, part: str = HELD_OUT) -> dict[str, Any] | None:
+    """How a row of experiments.json differs from ours."""
+    summary = _read("experiments.json").get("summary", {})
+    return summary.get(name, {}).get(part, {}).get("against_ours")
+
+
+def _gate(title: str) -> tuple[float, int] | None:
+    """Points of F1 that the gate gains in fusion.json, and by how many seeds."""
+    fused = _read("fusion.json").get("summary", {})
+    both = [fused.get(f"{name}, 4 heads", {}).get(title) for name in ("gate", "no gate")]
+    if None in both:
+        return None
+    gate, no_gate = both
+    gain = 100 * (gate["f"]["mean"] - no_gate["f"]["mean"])
+    return gain, min(gate["seeds"], no_gate["seeds"])
+
+
+def _lexicon(part: str) -> tuple[float, int] | None:
+    """Points of the recall of rare entities that the lexicon gains in ner.json, and the seeds."""
+    scores = _read("ner.json").get("summary", {})
+    both = [scores.get(f"records + real{more}", {}).get(part) for more in ("", ", no lexicon")]
+    if None in both:
+        return None
+    with_it, without = both
+    gain = 100 * (with_it["rare_recall"]["mean"] - without["rare_recall"]["mean"])
+    return gain, with_it["seeds"]
+
+
 def difference(row: dict[str, Any] | None, mark: str | None = None) -> str:
     """From ours, of all records or of those with a mark, whose number is then told."""
     found = (row or {}).get("against_ours")
@@ -81,7 +114,7 @@ def difference(row: dict[str, Any] | None, mark: str | None = None) -> str:
     least = 1 / 2001
     p = f"p < {2 * least:.3f}" if found["p"] <= least else f"p = {found['p']:.3f}"
     of = f", {found['records']}" if mark else ""
-    return f"{round(100 * found['difference'], 1) + 0.0:+.1f} ({p}{of})"
+    return f"{signed(100 * found['difference'])} ({p}{of})"
 
 
 def _runs(row: dict[str, Any] | None) -> str:
@@ -206,35 +239,25 @@ def table_2(data: dict[str, Any]) -> str:
 def table_3(data: dict[str, Any]) -> str:
     """Of fusion.json; the others are read beside it."""
     rows = []
-    gate, no_gate = (data["summary"].get(f"{name}, 4 heads", {}) for name in ("gate", "no gate"))
     for title in ("as written, agreeing photo", "omitted, agreeing photo"):
-        if title in gate and title in no_gate:
-            change = 100 * (gate[title]["f"]["mean"] - no_gate[title]["f"]["mean"])
-            seeds = min(part[title]["seeds"] for part in (gate, no_gate))
+        if gain := _gate(title):
             name = f"gate: F1, small pipeline, real photos, {title}"
-            rows.append([name, "+2.8", f"{change:+.1f}", str(seeds)])
-    trained = _read("experiments.json").get("summary", {})
-    found = trained.get("no gate", {}).get(HELD_OUT, {}).get("against_ours")
-    if found:
+            rows.append([name, "+2.8", signed(gain[0]), str(gain[1])])
+    if found := _against_ours("no gate"):
         for title, some in (("records", found), ("with a photo", found["photo"])):
             name = f"gate: F1, the method, rendered photos, {some['records']} {title}"
-            change = f"{-100 * some['difference']:+.1f}"
+            change = signed(-100 * some["difference"])
             rows.append([name, "+2.8", change, str(len(found["runs"]))])
-    scores = _read("ner.json").get("summary", {})
+    recall = "lexicon: recall of rare entities"
     for part in ("written dev", REAL):
-        with_it, without = (
-            scores.get(f"records + real{more}", {}).get(part, {}) for more in ("", ", no lexicon")
-        )
-        if with_it and without:
-            change = 100 * (with_it["rare_recall"]["mean"] - without["rare_recall"]["mean"])
-            title = f"lexicon: recall of rare entities, small pipeline, {part}"
-            rows.append([title, "+6.2 (F1)", f"{change:+.1f}", str(with_it["seeds"])])
+        if gain := _lexicon(part):
+            name = f"{recall}, small pipeline, {part}"
+            rows.append([name, "+6.2 (F1)", signed(gain[0]), str(gain[1])])
     for part in (HELD_OUT, REAL):
-        found = trained.get("no lexicon", {}).get(part, {}).get("against_ours")
-        if found:
-            title = f"lexicon: recall of rare entities, the method, {part}"
-            change = f"{-100 * found['rare_recall']:+.1f}"
-            rows.append([title, "+6.2 (F1)", change, str(len(found["runs"]))])
+        if found := _against_ours("no lexicon", part):
+            change = signed(-100 * found["rare_recall"])
+            name = f"{recall}, the method, {part}"
+            rows.append([name, "+6.2 (F1)", change, str(len(found["runs"]))])
     for name, row in _read("dbp.json").items():
         runs, records = row["rows"], row["records"]
         saved = 1 - runs["loose"]["peak_bytes"] / runs["without"]["peak_bytes"]
@@ -416,21 +439,15 @@ def headline(data: dict[str, Any]) -> str:
         for scores in data.get("equality", {}).get("scores", {}).values():
             cells.append(f"{100 * scores['deployed']['f']:.1f} (50 real cases, as released)")
         rows.append(["F1 of entities", "91.7 (of BERT-Large 92.1)", "; ".join(cells)])
-    fused = _read("fusion.json").get("summary", {})
-    title = "as written, agreeing photo"
-    both = [fused.get(f"{name}, 4 heads", {}).get(title) for name in ("gate", "no gate")]
-    if all(both):
-        change = 100 * (both[0]["f"]["mean"] - both[1]["f"]["mean"])
-        own = trained.get("no gate", {}).get(HELD_OUT, {}).get("against_ours")
-        method = f"; {-100 * own['difference']:+.1f} (the method)" if own else ""
-        rows.append(["gate of the photo, F1", "+2.8", f"{change:+.1f} (small pipeline){method}"])
-    scores = _read("ner.json").get("summary", {})
-    pair = [scores.get(f"records + real{more}", {}).get(REAL) for more in ("", ", no lexicon")]
-    if all(pair):
-        change = 100 * (pair[0]["rare_recall"]["mean"] - pair[1]["rare_recall"]["mean"])
-        own = trained.get("no lexicon", {}).get(HELD_OUT, {}).get("against_ours")
-        method = f"; {-100 * own['rare_recall']:+.1f} (the method)" if own else ""
-        told = f"{change:+.1f} (recall, small pipeline){method}"
+    if gain := _gate("as written, agreeing photo"):
+        told = f"{signed(gain[0])} (small pipeline)"
+        if own := _against_ours("no gate"):
+            told += f"; {signed(-100 * own['difference'])} (the method)"
+        rows.append(["gate of the photo, F1", "+2.8", told])
+    if gain := _lexicon(REAL):
+        told = f"{signed(gain[0])} (recall, small pipeline)"
+        if own := _against_ours("no lexicon"):
+            told += f"; {signed(-100 * own['rare_recall'])} (the method)"
         rows.append(["lexicon, rare entities", "+6.2 (F1)", told])
     for name, row in _read("dbp.json").items():
         if name.startswith(DEPLOYED):
@@ -453,8 +470,7 @@ def headline(data: dict[str, Any]) -> str:
             tuned = _read("compression_long.json").get("summary", {})
             longer = [_change(tuned, part, others) for part in ("text", "tongue")]
             if None not in longer:
-                both = " / ".join(f"{round(change, 1) + 0.0:+.1f}" for change in longer)
-                told += f"; {both} (text / tongue, tuned longer)"
+                told += f"; {' / '.join(map(signed, longer))} (text / tongue, tuned longer)"
             rows.append([title, what, told])
     found = _read("fields.json")
     if found:
@@ -474,19 +490,15 @@ def headline(data: dict[str, Any]) -> str:
 
 def _throughput(data: dict[str, Any]) -> str:
     """text / text + photo, of characters a second: the most that can be said, and the least."""
-
-    def times(threads: str, title: str, of: str) -> str:
-        rates = data[threads]
-        most, least = (rates[name]["characters_per_second"] for name in (title, of))
-        return f"{most / least:.0f} ×"
-
-    half = "BERT-Large shape, bf16"
     parts = [part for part in ("text", "text + photo") if f"deployed, {part}" in data["1"]]
     told = " / ".join(f"{data['1'][f'deployed, {part}']['times_as_fast']:.0f} ×" for part in parts)
     told = f"{told} ({' / '.join(parts)}: entities, one thread, INT8 against fp32)"
     if "2" in data:
-        least = (times("2", f"deployed, {part}, to the whole record", half) for part in parts)
-        told += f"; {' / '.join(least)} (whole record, two threads, INT8 against bf16)"
+        rates = {name: row["characters_per_second"] for name, row in data["2"].items()}
+        half = rates["BERT-Large shape, bf16"]
+        least = (rates[f"deployed, {part}, to the whole record"] / half for part in parts)
+        told += f"; {' / '.join(f'{times:.0f} ×' for times in least)}"
+        told += " (whole record, two threads, INT8 against bf16)"
     return told
 
 

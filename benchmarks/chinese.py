@@ -32,7 +32,6 @@ PHRASES = {
     "(recall, small pipeline)": "（召回率，小流程）",
     "(small pipeline)": "（小流程）",
     "(the method)": "（本方法）",
-    "(recall)": "（召回率）",
     "(text, F1)": "（文本，F1）",
     "(text / tongue, tuned longer)": "（文本 / 舌象，微调更久）",
     "(tongue, macro F1)": "（舌象，宏平均 F1）",

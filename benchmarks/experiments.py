@@ -218,19 +218,20 @@ def summarize(runs: dict[str, Any], marks: Marks) -> dict[str, Any]:
             some = {key: run["counts"][part] for key, run in done.items() if part in run["counts"]}
             if not some:
                 continue
-            counts = _by_record(some, part)
+            by_record = _by_record(some, part)
+            counts = [*by_record.values()]
             entry = {
                 "runs": sorted(some),
                 "records": len(counts),
-                **sums([*counts.values()]),
-                "interval": interval([*counts.values()]),
+                **sums(counts),
+                "interval": interval(counts),
                 "train_cpu_seconds": sum(run["train_cpu_seconds"] for run in done.values()),
             }
             if part == HELD_OUT:
                 names = {int(key.split()[1]): run["hospital"] for key, run in some.items()}
-                of = [names[fold][place] for fold, place in counts]
-                entry["interval_by_hospital"] = interval([*counts.values()], of)
-                entry["hospitals"] = _by_hospital([*counts.values()], of)
+                of = [names[fold][place] for fold, place in by_record]
+                entry["interval_by_hospital"] = interval(counts, of)
+                entry["hospitals"] = _by_hospital(counts, of)
             both = sorted(set(some) & set(ours))
             if name != OURS and both:
                 theirs = _by_record({key: some[key] for key in both}, part)

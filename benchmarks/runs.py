@@ -77,7 +77,7 @@ _LINES = re.compile(r"\n *")
 def dump(report: Any) -> str:
     """As JSON with a line for each value, but the innermost lists in one."""
     text = json.dumps(report, indent=1, ensure_ascii=False)
-    return re.sub(r"\[\n[^][{}]*\]", lambda found: "".join(_LINES.split(found[0])), text)
+    return re.sub(r"\[\n[^][{}]*\]", lambda found: _LINES.sub("", found[0]), text)
 
 
 def train_last(config: Any, out: Path, steps: int | None) -> Any:

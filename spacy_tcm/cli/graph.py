@@ -55,19 +55,15 @@ def query(
     for name, sign, _ in pairs:
         if not sign or not name.isidentifier():
             raise RecordError(Errors.E597)
-    if question not in saved_queries():
-        path = Path(question)
-        if not path.is_file():
-            known = ", ".join(saved_queries())
-            raise RecordError(
-                Errors.E593.format(cause="no saved query or file is called so", known=known)
-            )
-        question = path.read_text(encoding="utf8")
-    names, rows = ask(graph, question, {name: text for name, _, text in pairs})
+    saved = saved_queries()
+    if question not in saved and not Path(question).is_file():
+        cause = "no saved query or file is called so"
+        raise RecordError(Errors.E593.format(cause=cause, known=", ".join(saved)))
+    text = saved.get(question) or Path(question).read_text(encoding="utf8")
+    names, rows = ask(graph, text, {name: value for name, _, value in pairs})
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(names)
     writer.writerows(rows)
-    text = saved_queries().get(question, question)
     limit = re.search(r"\bLIMIT\s+(\d+)\s*$", text, re.I)
     if limit and len(rows) == int(limit[1]):
         typer.echo(f"Only the first {limit[1]} rows: the query ends with LIMIT.", err=True)
